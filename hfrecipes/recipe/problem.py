@@ -1,0 +1,38 @@
+"""What is wrong with a recipe or its data: where, what, and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning", "unchecked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding, phrased for the person who has to act on it.
+
+    Args:
+        where: A place that an editor can open (`my.yaml:12`, `train.jsonl:7`) or the override that said it.
+        message: The fault, naming the offending key, column, row or value.
+        fix: The mend, as an instruction. Empty where the message already holds it.
+        severity: `error` stops a run, `warning` does not, `unchecked` says what could not be looked at and why.
+    """
+
+    where: str
+    message: str
+    fix: str = ""
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        mend = f" ({self.fix})" if self.fix else ""
+        return f"{self.where}: {self.severity}: {self.message}{mend}"
+
+
+class RecipeError(ValueError):
+    """A recipe, or data it names, that cannot be run. Holds every problem found, not only the first."""
+
+    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+        self.problems = [problems] if isinstance(problems, Problem) else list(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))

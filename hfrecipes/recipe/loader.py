@@ -1,0 +1,234 @@
+"""From a file and overrides to a recipe whose every word is known, or to all that is wrong with it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hfrecipes.recipe.owned import INSTEAD
+from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.schema import load_schema
+from hfrecipes.recipe.sections import KINDS
+from hfrecipes.recipe.shipped import shipped_recipes
+from hfrecipes.recipe.validate import nearest, validate
+from hfrecipes.recipe.yaml_reader import Keys, dotted, parse_yaml, read_yaml
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe whose words have been checked.
+
+    Args:
+        kind: Which stage runs it.
+        name: Name of the run; its folder is `runs/<name>/`.
+        path: The file it was read from.
+        values: The recipe as nested dicts and lists, overrides applied; defaults are not filled in.
+        lines: The line of each value, by its keys.
+        overrides: The text of the override that set a value, by its keys.
+        unchecked: What the schema could not judge.
+    """
+
+    kind: str
+    name: str
+    path: Path
+    values: dict[str, Any]
+    lines: dict[Keys, int] = field(default_factory=dict, repr=False)
+    overrides: dict[Keys, str] = field(default_factory=dict, repr=False)
+    unchecked: tuple[Problem, ...] = ()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value at a dotted key; `default` where it is absent or null. List items go by their index."""
+        value: Any = self.values
+        for part in key.split("."):
+            if isinstance(value, dict):
+                value = value.get(part)
+            elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+                value = value[int(part)]
+            else:
+                return default
+        return default if value is None else value
+
+    def where(self, key: str = "") -> str:
+        """Where a dotted key was said: `my.yaml:12`, `override a.b=c`, or the nearest place above it."""
+        return locate(split_key(key), self.path, self.lines, self.overrides)
+
+    def replace(self, **changes: Any) -> Recipe:
+        """A copy with values set at dotted keys (dots written as double underscores): `training__max_steps=2`."""
+        values = copy.deepcopy(self.values)
+        for key, value in changes.items():
+            set_value(values, split_key(key.replace("__", ".")), value)
+        return Recipe(self.kind, self.name, self.path, values, self.lines, self.overrides, self.unchecked)
+
+    def find_file(self, path: str) -> Path:
+        """A local path of the recipe: beside the recipe, else from the working directory; as given where neither has it."""
+        given = Path(path).expanduser()
+        beside = self.path.parent / given
+        return beside if not given.is_absolute() and beside.exists() else given
+
+
+def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe, applies `key=value` overrides and checks every word.
+
+    Args:
+        path_or_name: A YAML file, or the name of a shipped recipe (`sft/qwen3-0.6b-qlora`).
+        overrides: As on the command line: `training.learning_rate=1e-4`, `data.train.0.limit=100`.
+
+    Raises:
+        RecipeError: with every problem of words at once.
+    """
+    path = find_recipe(path_or_name)
+    values, lines = read_yaml(path)
+    if not isinstance(values, dict):
+        raise RecipeError(Problem(str(path), "holds no recipe", "begin with kind: pretrain, sft or pipeline"))
+    said = apply_overrides(values, overrides)
+    return check_words(values, path, lines, said)
+
+
+def check_words(
+    values: dict[str, Any], path: Path, lines: dict[Keys, int] | None = None, said: dict[Keys, str] | None = None
+) -> Recipe:
+    """Checks the words of a recipe that is at hand as plain values.
+
+    Raises:
+        RecipeError: with every problem of words at once.
+    """
+    lines, said = lines or {}, said or {}
+
+    def where(keys: Keys) -> str:
+        return locate(keys, path, lines, said)
+
+    kind = values.get("kind")
+    if kind not in KINDS:
+        guess = nearest(str(kind), KINDS) if kind else None
+        fix = f"did you mean {guess}?" if guess else f"it is one of {', '.join(KINDS)}"
+        fault = f"kind is {kind!r}, which it cannot be" if kind else "kind is missing"
+        raise RecipeError(Problem(where(("kind",)), fault, fix))
+    schema = load_schema()
+    problems = validate(values, {"$ref": f"#/$defs/{kind}"}, schema, where)
+    problems += _scheduler_problems(values, schema, where) + _token_problems(values, where)
+    if any(problem.severity == "error" for problem in problems):
+        raise RecipeError([problem for problem in problems if problem.severity == "error"])
+    name = values.get("name") or path.stem
+    if problem := _name_problem(name, where):
+        raise RecipeError(problem)
+    return Recipe(kind, name, path, values, lines, said, tuple(problems))
+
+
+def find_recipe(path_or_name: str | Path) -> Path:
+    """The file of a recipe.
+
+    Raises:
+        RecipeError: where there is neither such a file nor a shipped recipe of that name.
+    """
+    path = Path(path_or_name).expanduser()
+    if path.is_file():
+        return path
+    shipped = shipped_recipes()
+    if str(path_or_name) in shipped:
+        return shipped[str(path_or_name)]
+    guess = nearest(str(path_or_name), shipped)
+    fix = f"did you mean {guess}?" if guess else "hfrecipes ls shows the shipped recipes"
+    raise RecipeError(Problem(str(path_or_name), "is neither a file nor a shipped recipe", fix))
+
+
+def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[Keys, str]:
+    """Sets `key=value` overrides in `values`.
+
+    Returns:
+        The text of each override by the keys that it set.
+
+    Raises:
+        RecipeError: for an override that is not `key=value`, or whose key leads through something that holds no keys.
+    """
+    said: dict[Keys, str] = {}
+    for text in overrides:
+        key, equals, written = text.partition("=")
+        keys = split_key(key.strip())
+        if not equals or not keys:
+            raise RecipeError(Problem(f"override {text}", "is not key=value", "write it like training.max_steps=10"))
+        value, _ = parse_yaml(written, f"override {text}")
+        try:
+            set_value(values, keys, value)
+        except (TypeError, IndexError, ValueError):
+            fault = f"{key} leads nowhere: what stands above it holds no such key"
+            raise RecipeError(Problem(f"override {text}", fault, "list items go by their number, from 0")) from None
+        said[keys] = text
+    return said
+
+
+def split_key(key: str) -> Keys:
+    """`data.train.0.name` as keys; numbers are indices of lists."""
+    return tuple(int(part) if part.isdigit() else part for part in key.split(".") if part)
+
+
+def locate(keys: Keys, path: Path, lines: dict[Keys, int], said: dict[Keys, str]) -> str:
+    """The place of the innermost part of `keys` that was said somewhere."""
+    for end in range(len(keys), -1, -1):
+        if keys[:end] in said:
+            return f"override {said[keys[:end]]}"
+        if keys[:end] in lines:
+            return f"{path}:{lines[keys[:end]]}"
+    return str(path)
+
+
+def set_value(values: Any, keys: Keys, value: Any) -> None:
+    """Sets a value in nested dicts and lists; mappings on the way are made, list items must exist.
+
+    Raises:
+        TypeError: where a scalar stands in the way.
+        IndexError: for a list item that there is not.
+    """
+    for position, key in enumerate(keys[:-1]):
+        if isinstance(values, list):
+            values = values[_index(values, key)]
+            continue
+        if not isinstance(values, dict):
+            raise TypeError(f"{dotted(keys[: position + 1])} holds no keys")
+        if values.get(str(key)) is None:
+            values[str(key)] = {}
+        values = values[str(key)]
+    if isinstance(values, list):
+        values[_index(values, keys[-1])] = value
+    elif isinstance(values, dict):
+        values[str(keys[-1])] = value
+    else:
+        raise TypeError(f"{dotted(keys[:-1])} holds no keys")
+
+
+def _index(values: list[Any], key: str | int) -> int:
+    if not isinstance(key, int) or key >= len(values):
+        raise IndexError(key)
+    return key
+
+
+def _scheduler_problems(values: dict[str, Any], schema: dict[str, Any], where: Any) -> list[Problem]:
+    training = values.get("training")
+    if not isinstance(training, dict) or not isinstance(training.get("lr_scheduler_kwargs"), dict):
+        return []
+    words = schema["$defs"]["schedulers"].get(training.get("lr_scheduler_type", "linear"))
+    return (
+        validate(training["lr_scheduler_kwargs"], words, schema, where, ("training", "lr_scheduler_kwargs"))
+        if words
+        else []
+    )
+
+
+def _token_problems(values: Any, where: Any, keys: Keys = ()) -> list[Problem]:
+    """A token in a recipe would end up in run directories and uploads, so it is refused wherever it stands."""
+    if isinstance(values, dict | list):
+        items = values.items() if isinstance(values, dict) else enumerate(values)
+        return [fault for key, value in items for fault in _token_problems(value, where, (*keys, key))]
+    if isinstance(values, str) and values.startswith("hf_") and len(values) > 20 and values[3:].isalnum():
+        # The override's own text holds the token too, so the place is named by key alone.
+        return [Problem(dotted(keys), "looks like a Hugging Face token", INSTEAD["hub_token"])]
+    return []
+
+
+def _name_problem(name: Any, where: Any) -> Problem | None:
+    plain = isinstance(name, str) and name not in (".", "..") and not set(name) & set('/\\:*?"<>|\0') and name.strip()
+    if plain and not name.startswith("-"):
+        return None
+    return Problem(where(("name",)), f"name is {name!r}", "it names a folder: letters, digits, - and _")

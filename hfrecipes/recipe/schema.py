@@ -1,0 +1,326 @@
+"""The schema of recipes: made from the very classes that will be built, at the versions that are installed.
+
+Making it imports trl, peft and transformers, which costs seconds. So the package ships the schema of one exact set of
+versions, and other versions get theirs once, into the cache. It is plain JSON Schema (draft 2020-12), so editors understand it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import inspect
+import json
+import os
+import types
+import typing
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from hfrecipes.recipe import words
+from hfrecipes.recipe.owned import instead_of
+from hfrecipes.recipe.rundir import write_atomically
+from hfrecipes.recipe.sections import KINDS, OUR_SECTIONS, REQUIRED_SECTIONS, Step, TokenizerTraining
+
+Schema = dict[str, Any]
+
+# The libraries whose classes the schema is read from.
+LIBRARIES = ("transformers", "trl", "peft")
+# Raised when the making of the schema changes, so that cached ones are made anew.
+EDITION = 1
+SHIPPED = Path(__file__).with_name("schema.json")
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions that the schema depends on; empty for a library that is not installed."""
+    found = {}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            found[library] = ""
+    return found
+
+
+@functools.cache
+def load_schema() -> Schema:
+    """The schema for the installed versions: the shipped one, the cached one, or one made now."""
+    wanted = {"edition": EDITION, **installed_versions()}
+    cached = _cached_file(wanted)
+    for file in (SHIPPED, cached):
+        if file.is_file():
+            schema = json.loads(file.read_text(encoding="utf-8"))
+            if schema["x-versions"] == wanted:
+                return schema
+    schema = make_schema()
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(cached, dump_schema(schema))
+    return schema
+
+
+def cache_folder() -> Path:
+    """Where prepared data, trained tokenizers and schemas are kept: `HFRECIPES_CACHE`, else below `HF_HOME`."""
+    if folder := os.environ.get("HFRECIPES_CACHE"):
+        return Path(folder)
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    return Path(home).expanduser() / "hfrecipes"
+
+
+def _cached_file(wanted: dict[str, Any]) -> Path:
+    return cache_folder() / ("schema-" + "-".join(f"{name}{value}" for name, value in wanted.items()) + ".json")
+
+
+def dump_schema(schema: Schema) -> str:
+    """JSON with one model type per line, so that a change of versions reads well as a diff."""
+    configs = schema["$defs"]["configs"]
+    rest = {**schema, "$defs": {**schema["$defs"], "configs": "CONFIGS"}}
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(configs[name], sort_keys=True)}" for name in sorted(configs))
+    return json.dumps(rest, indent=1, ensure_ascii=False).replace('"CONFIGS"', "{\n" + lines + "\n}", 1) + "\n"
+
+
+def make_schema() -> Schema:
+    """Reads the classes. Imports trl, peft and transformers."""
+    from peft import LoraConfig
+    from transformers import TrainingArguments
+    from trl import SFTConfig
+
+    trainings = {"pretrain": TrainingArguments, "sft": SFTConfig}
+    defs: Schema = {
+        "model": _model_schema(),
+        "quantization": _object({name: dict(word) for name, word in words.BITSANDBYTES.items()}),
+        "adapter": _adapter_schema(LoraConfig),
+        "step": _step_schema(),
+        "schedulers": _scheduler_schemas(),
+        "configs": _config_schemas(),
+    }
+    for kind, cls in trainings.items():
+        defs[f"training-{kind}"] = _training_schema(cls)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "hfrecipes recipe",
+        "x-versions": {"edition": EDITION, **installed_versions()},
+        "type": "object",
+        "properties": {"kind": {"enum": list(KINDS)}},
+        "required": ["kind"],
+        "allOf": [
+            {"if": {"properties": {"kind": {"const": kind}}}, "then": {"$ref": f"#/$defs/{kind}"}} for kind in KINDS
+        ],
+        "$defs": {**defs, **{kind: _kind_schema(kind) for kind in KINDS}},
+    }
+
+
+def _kind_schema(kind: str) -> Schema:
+    properties: Schema = {
+        "kind": {"const": kind},
+        "name": {"type": "string", "description": "The name of the run: its folder is runs/<name>/."},
+    }
+    if kind == "pipeline":
+        properties["steps"] = {"type": "array", "items": {"$ref": "#/$defs/step"}}
+    else:
+        properties["model"] = {"$ref": "#/$defs/model"}
+        properties["quantization"] = {"$ref": "#/$defs/quantization"}
+        properties["adapter"] = {"$ref": "#/$defs/adapter"}
+        properties["training"] = {"$ref": f"#/$defs/training-{kind}"}
+    if kind == "pretrain":
+        # Random or full weights are trained; an adapter on them is a later kind of recipe.
+        del properties["quantization"], properties["adapter"]
+    properties |= {name: dataclass_schema(section) for name, section in OUR_SECTIONS[kind].items()}
+    return {**_object(properties), "required": list(REQUIRED_SECTIONS[kind])}
+
+
+def _model_schema() -> Schema:
+    ours: Schema = {
+        "name_or_path": {"type": "string", "description": "A Hub id, or a folder with a model (or an adapter)."},
+        "model_type": {
+            "type": "string",
+            "description": "The architecture of a Hub id, so that it can be planned offline.",
+        },
+        "config": {
+            "type": "object",
+            "x-config": True,
+            "properties": {"model_type": {"type": "string"}},
+            "description": "A config for random weights: model_type and fields.",
+        },
+        "tokenizer": {
+            "anyOf": [{"type": "string"}, dataclass_schema(TokenizerTraining)],
+            "description": "A Hub id or folder, or {vocab_size: N} to train one. Default: the model's own.",
+        },
+    }
+    return _object({**ours, **words.FROM_PRETRAINED})
+
+
+def _adapter_schema(cls: type) -> Schema:
+    fields = _fields_schema(cls, skip=words.LORA_INTERNAL)
+    method = {"enum": ["lora"], "description": "The method of peft; the other keys are its config's."}
+    return {**_object({"method": method, **fields}), "required": ["method"]}
+
+
+def _training_schema(cls: type) -> Schema:
+    fields = {name: word for name, word in _fields_schema(cls).items() if instead_of(name) is None}
+    batch = {
+        "type": "integer",
+        "minimum": 1,
+        "description": "Rows in one optimizer step over all processes; gradient accumulation follows from it.",
+    }
+    fields["report_to"] = _report_to_schema()
+    return _object({"global_batch_size": batch, **fields})
+
+
+def _report_to_schema() -> Schema:
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    trackers = {"enum": [*sorted(INTEGRATION_TO_CALLBACK), "all", "none"]}
+    return {"anyOf": [{"type": "null"}, trackers, {"type": "array", "items": trackers}]}
+
+
+def _scheduler_schemas() -> Schema:
+    """What `lr_scheduler_kwargs` may hold, by `lr_scheduler_type`."""
+    from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
+
+    given = {"optimizer", "num_warmup_steps", "num_training_steps", "last_epoch", "kwargs"}
+    schemas = {}
+    for name, function in TYPE_TO_SCHEDULER_FUNCTION.items():
+        parameters = inspect.signature(function).parameters.values()
+        open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        hints = {one.name: {} if one.annotation is one.empty else hint_schema(one.annotation) for one in parameters}
+        properties = {key: hint for key, hint in hints.items() if key not in given}
+        schemas[name.value] = {"type": "object"} if open_ended else _object(properties)
+    return schemas
+
+
+def _step_schema() -> Schema:
+    schema = dataclass_schema(Step)
+    properties = schema["properties"]
+    properties["with"] = properties.pop("with_")
+    properties["steps"] = {"type": "array", "items": {"$ref": "#/$defs/step"}}
+    return {**schema, "required": ["name"]}
+
+
+def _config_schemas() -> Schema:
+    """Fields by model type; those that every config has are kept once, under the empty name."""
+    from transformers import CONFIG_MAPPING, PreTrainedConfig
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    common = _fields_schema(PreTrainedConfig, skip=("transformers_version",), help=False)
+    schemas = {"": common}
+    for name in CONFIG_MAPPING_NAMES:
+        fields = _fields_schema(CONFIG_MAPPING[name], skip=("transformers_version",), help=False)
+        schemas[name] = {key: word for key, word in fields.items() if common.get(key) != word}
+    return schemas
+
+
+# From a class's fields to a schema.
+
+
+def dataclass_schema(cls: type) -> Schema:
+    """The schema of a dataclass: unknown keys are errors, nested dataclasses are nested objects."""
+    return _object(_fields_schema(cls))
+
+
+def _object(properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _fields_schema(cls: type, skip: typing.Collection[str] = (), help: bool = True) -> Schema:
+    hints = _type_hints(cls)
+    properties = {}
+    for field in dataclasses.fields(cls):
+        if field.name in skip or field.name.startswith("_") or not field.init:
+            continue
+        schema = _hand_kept(cls, field.name, hint_schema(hints.get(field.name, Any)))
+        if help:
+            schema |= {key: field.metadata[key] for key in ("minimum", "maximum") if key in field.metadata}
+            if text := field.metadata.get("help"):
+                schema["description"] = " ".join(str(text).split())
+        properties[field.name] = schema
+    return properties
+
+
+def _type_hints(cls: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls)
+    except (NameError, TypeError):  # a hint that names something which is not importable here
+        return {name: hint for base in reversed(cls.__mro__) for name, hint in inspect.get_annotations(base).items()}
+
+
+def _hand_kept(cls: type, name: str, hinted: Schema) -> Schema:
+    """The hinted schema, narrowed by what the hand-kept table knows."""
+    schema = hinted
+    for owner in (base.__name__ for base in cls.__mro__):
+        if choices := words.CHOICES.get(owner, {}).get(name):
+            schema = {"enum": [*choices, None] if "null" in hinted.get("type", ()) else choices}
+        if keys := words.DICT_KEYS.get(owner, {}).get(name):
+            schema = _any_of([_object(keys), {"type": "null"}])
+        schema = words.SCHEMAS.get(owner, {}).get(name, schema)
+    return schema | words.RANGES.get(name, {})
+
+
+def hint_schema(hint: Any) -> Schema:
+    """The schema of one type hint; `{}` (anything goes) where it says nothing that JSON knows."""
+    if isinstance(hint, str):
+        return _named_hint(hint)
+    plain = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
+    if hint in plain:
+        return {"type": plain[hint]}
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _union_schema(arguments)
+    if origin is typing.Literal:
+        return {"enum": list(arguments)}
+    if origin in (list, set, tuple) or hint in (list, set, tuple):
+        inner = [argument for argument in arguments if argument is not Ellipsis]
+        same = len({str(argument) for argument in inner}) == 1
+        return {"type": "array", **({"items": hint_schema(inner[0])} if same else {})}
+    if origin is dict or hint is dict:
+        values = hint_schema(arguments[1]) if arguments else {}
+        return {"type": "object", **({"additionalProperties": values} if values else {})}
+    if origin is typing.Annotated:
+        return hint_schema(arguments[0])
+    return _class_schema(hint)
+
+
+def _named_hint(hint: str) -> Schema:
+    names = {"bool": "boolean", "int": "integer", "float": "number", "str": "string", "None": "null", "dict": "object"}
+    parts = [part.strip() for part in hint.split("|")]
+    if all(part in names for part in parts):
+        return _any_of([{"type": names[part]} for part in parts])
+    return {}
+
+
+def _class_schema(hint: Any) -> Schema:
+    if not isinstance(hint, type):
+        return {}
+    if issubclass(hint, enum.Enum):
+        return {"enum": [member.value for member in hint]}
+    if typing.is_typeddict(hint):
+        return _object({name: hint_schema(value) for name, value in typing.get_type_hints(hint).items()})
+    if dataclasses.is_dataclass(hint):
+        return dataclass_schema(hint)
+    if f"{hint.__module__}.{hint.__qualname__}" == "torch.dtype":
+        return {"enum": list(words.DTYPES)}
+    return {}
+
+
+def _union_schema(arguments: tuple[Any, ...]) -> Schema:
+    members = [(argument, hint_schema(argument)) for argument in arguments]
+    enums = [schema for argument, schema in members if isinstance(argument, type) and issubclass(argument, enum.Enum)]
+    objects = [schema for _, schema in members if schema.get("type") == "object"]
+    if enums or objects:
+        # An enum's value, or an object, may also be given as a string: the first is the enum's choice, the second is JSON for
+        # command lines. Neither says more than the other member does.
+        members = [(argument, schema) for argument, schema in members if argument is not str]
+    if any("properties" in schema for schema in objects):
+        # A class beside a plain dict: the dict's keys are the class's fields.
+        members = [member for member in members if member[1] not in objects or "properties" in member[1]]
+    return _any_of([schema for _, schema in members])
+
+
+def _any_of(schemas: list[Schema]) -> Schema:
+    if {} in schemas:
+        return {}
+    if len(schemas) == 1:
+        return schemas[0]
+    if all(set(schema) == {"type"} for schema in schemas):
+        return {"type": [schema["type"] for schema in schemas]}
+    return {"anyOf": schemas}

@@ -1,0 +1,107 @@
+"""The sections that are ours. Their fields and hints are the schema; the comments behind them are what editors show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["pretrain", "sft", "pipeline"]
+KINDS: tuple[str, ...] = ("pretrain", "sft", "pipeline")
+
+
+def words(help: str, *, default: Any = None, minimum: float | None = None, maximum: float | None = None) -> Any:
+    """A field with the sentence that explains it and the range its number keeps."""
+    limits = {"minimum": minimum, "maximum": maximum}
+    metadata = {"help": help, **{name: limit for name, limit in limits.items() if limit is not None}}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(kw_only=True, slots=True)
+class TokenizerTraining:
+    vocab_size: int = words("Entries of the byte-level BPE that is trained on data.train.", minimum=300)
+
+
+@dataclass(kw_only=True, slots=True)
+class Source:
+    name: str | None = words(
+        "A Hub data set, or one that needs no network: python_code, python_prose, python_docstrings."
+    )
+    path: str | None = words("A local file or folder (jsonl, json, csv, parquet, txt), beside the recipe or from here.")
+    subset: str | None = words("The configuration of a Hub data set (`name=` of load_dataset).")
+    split: str | None = words("The split: train, validation, test, or a slice that datasets understands.")
+    revision: str | None = words("The commit of a Hub data set.")
+    limit: int | None = words("At most this many rows, taken evenly over the whole.", minimum=1)
+    columns: dict[str, str] | None = words(
+        "Columns to rename, ours: theirs, as in {prompt: question, completion: answer}."
+    )
+    format: str | None = words(
+        "A function package.module:function, from a row to a row; a file beside the recipe counts."
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class Data:
+    train: list[Source] | None = words("What the model learns from.")
+    eval: list[Source] | None = words("What it is measured on while it learns, and at the end.")
+    test: list[Source] | None = words("What it is measured on at the end only.")
+
+
+@dataclass(kw_only=True, slots=True)
+class PackedData(Data):
+    context_length: int | None = words("Tokens in a row; documents are packed to it. Default: 1024.", minimum=8)
+    document_mask: bool | None = words("Tokens attend within their own document only. Default: true.")
+
+
+@dataclass(kw_only=True, slots=True)
+class Objective:
+    name: Literal["clm"] = words("What is predicted: clm is the next token.", default="clm")
+
+
+@dataclass(kw_only=True, slots=True)
+class Task:
+    metric: str | None = words(
+        "docstring_f1, exact_match, chrf, final_answer_match, python_parses, or module:Class of an evaluate.Metric."
+    )
+    num_rows: int | None = words("Examples that are generated and scored. Default: 200.", minimum=2)
+    num_shots: int | None = words("Examples shown in the prompt of the starting model. Default: 3.", minimum=0)
+    max_new_tokens: int | None = words("Tokens generated for one example. Default: 64.", minimum=1)
+
+
+@dataclass(kw_only=True, slots=True)
+class Evaluation:
+    task: Task | None = words("A task that the model is scored on by generating.")
+    samples: int | None = words("Generated samples kept for the card and the report. Default: 4.", minimum=0)
+    compare_base: bool | None = words("Measure the starting model in the same way. Default: true where there is one.")
+    batch_size: int | None = words("Rows measured at once. Default: 16.", minimum=1)
+
+
+@dataclass(kw_only=True, slots=True)
+class Publish:
+    repo_id: str | None = words("Where `hfrecipes publish RUN` pushes: user/name.")
+    private: bool | None = words("Whether a repository that is created is private. Default: true.")
+    card: bool | None = words("Whether a model card is written. Default: true.")
+    license: str | None = words("The licence of the model, as the Hub spells it: apache-2.0, mit, llama3.2 …")
+    language: list[str] | None = words("Languages of the model, as ISO codes.")
+
+
+@dataclass(kw_only=True, slots=True)
+class Step:
+    name: str | None = words("How later steps refer to this one: ${steps.NAME.model}.")
+    recipe: str | None = words("A recipe: a path beside this file, or a shipped name.")
+    # `with` is a keyword of Python, so the schema renames this field.
+    with_: dict[str, Any] | None = words("Overrides of that recipe, by dotted key.")
+    rounds: int | None = words("How many times the steps of a group are repeated.", minimum=1)
+    steps: list[Any] | None = words("The steps of a group.")
+
+
+# Sections by kind; `model`, `adapter`, `quantization` and `training` hold the ecosystem's words and are added by the schema.
+OUR_SECTIONS: dict[str, dict[str, type]] = {
+    "pretrain": {"data": PackedData, "objective": Objective, "evaluation": Evaluation, "publish": Publish},
+    "sft": {"data": Data, "evaluation": Evaluation, "publish": Publish},
+    "pipeline": {},
+}
+REQUIRED_SECTIONS: dict[str, tuple[str, ...]] = {
+    "pretrain": ("model", "data", "training"),
+    "sft": ("model", "data", "training"),
+    "pipeline": ("steps",),
+}

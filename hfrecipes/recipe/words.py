@@ -1,0 +1,129 @@
+"""The hand-kept table: what type hints do not say about the ecosystem's words.
+
+Choices that only help texts know, the keys of free-form dicts, the keywords of `from_pretrained`, the types of
+`BitsAndBytesConfig`'s arguments, and the ranges that numbers keep. `tests/recipe/test_words.py` holds every entry against the
+installed libraries, so that a word which they drop does not linger here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+DTYPES = ["float32", "float16", "bfloat16"]
+
+# The keywords of AutoModel.from_pretrained that describe a model; what the project decides itself (device_map under a
+# launcher, state_dict, token …) is left out.
+FROM_PRETRAINED: dict[str, dict[str, Any]] = {
+    "revision": {"type": "string", "description": "The commit, branch or tag of the Hub repository."},
+    "dtype": {"enum": ["auto", *DTYPES], "description": "The precision the weights are loaded in."},
+    "attn_implementation": {
+        "type": "string",
+        "description": "eager, sdpa, flash_attention_2, flash_attention_3, flex_attention, or a kernel's Hub id.",
+    },
+    "experts_implementation": {"type": "string", "description": "How mixture-of-experts layers are computed."},
+    "trust_remote_code": {"type": "boolean", "description": "Run code of the repository; needs a pinned revision."},
+    "subfolder": {"type": "string", "description": "The folder inside the repository."},
+    "variant": {"type": "string", "description": "A variant of the weight files, such as fp16."},
+    "use_kernels": {"type": "boolean", "description": "Use kernels from the Hub where they exist."},
+    "device_map": {
+        "type": "string",
+        "description": "auto splits one process's model over its devices; one process only.",
+    },
+}
+ATTENTION_IMPLEMENTATIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+
+# BitsAndBytesConfig has no type hints.
+BITSANDBYTES: dict[str, dict[str, Any]] = {
+    "load_in_8bit": {"type": "boolean"},
+    "load_in_4bit": {"type": "boolean"},
+    "llm_int8_threshold": {"type": "number", "minimum": 0},
+    "llm_int8_skip_modules": {"type": "array", "items": {"type": "string"}},
+    "llm_int8_enable_fp32_cpu_offload": {"type": "boolean"},
+    "llm_int8_has_fp16_weight": {"type": "boolean"},
+    "bnb_4bit_compute_dtype": {"enum": DTYPES},
+    "bnb_4bit_quant_type": {"enum": ["nf4", "fp4"]},
+    "bnb_4bit_use_double_quant": {"type": "boolean"},
+    "bnb_4bit_quant_storage": {"enum": ["uint8", "int8", *DTYPES]},
+}
+
+# Choices of fields that are hinted as plain strings.
+CHOICES: dict[str, dict[str, list[Any]]] = {
+    "SFTConfig": {
+        "packing_strategy": ["bfd", "bfd_split", "wrapped"],
+        "truncation_mode": ["keep_start", "keep_end"],
+        "loss_type": ["nll", "dft"],
+    },
+    "TrainingArguments": {
+        "log_level": ["debug", "info", "warning", "error", "critical", "passive"],
+        "log_level_replica": ["debug", "info", "warning", "error", "critical", "passive"],
+        "torch_compile_mode": ["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"],
+        "dataloader_multiprocessing_context": ["fork", "forkserver", "spawn"],
+        "ddp_backend": ["nccl", "gloo", "mpi", "ccl", "hccl", "cncl", "mccl"],
+    },
+}
+
+# Fields whose hint is wider than what is accepted.
+SCHEMAS: dict[str, dict[str, dict[str, Any]]] = {
+    "SFTConfig": {"pad_to_multiple_of": {"anyOf": [{"type": ["integer", "null"]}, {"enum": ["auto"]}]}},
+    "LoraConfig": {
+        "init_lora_weights": {
+            "anyOf": [
+                {"type": "boolean"},
+                {"enum": ["gaussian", "eva", "olora", "pissa", "corda", "loftq", "orthogonal"]},
+                {"type": "string", "pattern": "^pissa_niter_[0-9]+$"},
+            ]
+        },
+        "rank_pattern": {"type": ["object", "null"], "additionalProperties": {"type": "integer", "minimum": 1}},
+        "alpha_pattern": {"type": ["object", "null"], "additionalProperties": {"type": "number"}},
+    },
+}
+
+# Keys of dicts that the classes take as they come.
+DICT_KEYS: dict[str, dict[str, dict[str, Any]]] = {
+    "TrainingArguments": {
+        "gradient_checkpointing_kwargs": {"use_reentrant": {"type": "boolean"}, "selective": {"type": "boolean"}},
+        "liger_kernel_config": {
+            "rope": {"type": "boolean"},
+            "swiglu": {"type": "boolean"},
+            "geglu": {"type": "boolean"},
+            "rms_norm": {"type": "boolean"},
+            "layer_norm": {"type": "boolean"},
+            "cross_entropy": {"type": "boolean"},
+            "fused_linear_cross_entropy": {"type": "boolean"},
+        },
+    },
+}
+
+# Ranges that neither a hint nor the class keeps.
+RANGES: dict[str, dict[str, float]] = {
+    "learning_rate": {"minimum": 0},
+    "weight_decay": {"minimum": 0},
+    "max_grad_norm": {"minimum": 0},
+    "adam_beta1": {"minimum": 0, "maximum": 1},
+    "adam_beta2": {"minimum": 0, "maximum": 1},
+    "adam_epsilon": {"minimum": 0},
+    "num_train_epochs": {"minimum": 0},
+    "warmup_steps": {"minimum": 0},
+    "label_smoothing_factor": {"minimum": 0, "maximum": 1},
+    "per_device_train_batch_size": {"minimum": 1},
+    "per_device_eval_batch_size": {"minimum": 1},
+    "gradient_accumulation_steps": {"minimum": 1},
+    "eval_accumulation_steps": {"minimum": 1},
+    "save_total_limit": {"minimum": 1},
+    "dataloader_num_workers": {"minimum": 0},
+    "max_length": {"minimum": 2},
+    "r": {"minimum": 1},
+    "lora_dropout": {"minimum": 0, "maximum": 1},
+}
+
+# Fields of LoraConfig that the project fills in, or that are written by peft itself.
+LORA_INTERNAL = (
+    "task_type",
+    "peft_type",
+    "peft_version",
+    "auto_mapping",
+    "base_model_name_or_path",
+    "revision",
+    "inference_mode",
+    "runtime_config",
+)

@@ -1,0 +1,29 @@
+"""Recipes that check, plan, train, measure and publish language models on the stock Hugging Face stack."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# Public names and where they live; imported when first used, so that `import hfrecipes` costs nothing.
+_PUBLIC = {
+    "Problem": "hfrecipes.recipe.problem",
+    "Recipe": "hfrecipes.recipe.loader",
+    "RecipeError": "hfrecipes.recipe.problem",
+    "RunDir": "hfrecipes.recipe.rundir",
+    "RunOptions": "hfrecipes.stages.options",
+    "build": "hfrecipes.stages.run",
+    "load_recipe": "hfrecipes.recipe.loader",
+    "run": "hfrecipes.stages.run",
+}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

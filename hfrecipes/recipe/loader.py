@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,12 +56,10 @@ class Recipe:
         """Where a dotted key was said: `my.yaml:12`, `override a.b=c`, or the nearest place above it."""
         return locate(split_key(key), self.path, self.lines, self.overrides)
 
-    def replace(self, **changes: Any) -> Recipe:
-        """A copy with values set at dotted keys (dots written as double underscores): `training__max_steps=2`."""
-        values = copy.deepcopy(self.values)
-        for key, value in changes.items():
-            set_value(values, split_key(key.replace("__", ".")), value)
-        return Recipe(self.kind, self.name, self.path, values, self.lines, self.overrides, self.unchecked)
+    def replace(self, **sections: Any) -> Recipe:
+        """A copy with whole sections (or `name`) replaced; words are not checked again."""
+        values = {**copy.deepcopy(self.values), **sections}
+        return dataclasses.replace(self, name=values.get("name") or self.name, values=values)
 
     def find_file(self, path: str) -> Path:
         """A local path of the recipe: beside the recipe, else from the working directory; as given where neither has it."""

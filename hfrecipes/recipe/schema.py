@@ -324,3 +324,7 @@ def _any_of(schemas: list[Schema]) -> Schema:
     if all(set(schema) == {"type"} for schema in schemas):
         return {"type": [schema["type"] for schema in schemas]}
     return {"anyOf": schemas}
+
+
+if __name__ == "__main__":
+    SHIPPED.write_text(dump_schema(make_schema()), encoding="utf-8")

@@ -1,0 +1,161 @@
+"""Whether the data is there and fits what the recipe wants of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from hfrecipes.check.agreement import named_sources
+from hfrecipes.check.dotted import UnknownNames, missing_part
+from hfrecipes.check.hub import repository_problems
+from hfrecipes.check.promised import is_promised
+from hfrecipes.check.rows import Scan, answerless, named_places, scan_rows
+from hfrecipes.data import embedded
+from hfrecipes.data.sources import open_source
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.problem import Problem, RecipeError
+
+# What the embedded sources give; they are read by the tests of `data/`, not by every check.
+_EMBEDDED_COLUMNS: dict[str, tuple[str, ...]] = {
+    "python_code": ("text",),
+    "python_prose": ("text",),
+    "python_docstrings": ("prompt", "completion"),
+}
+
+
+def scan_sources(recipe: Recipe, promised: Iterable[Path]) -> list[Scan]:
+    """Looks at every source: local ones are read in full, Hub ones are asked for, embedded ones are known."""
+    scans = []
+    for key, spec in named_sources(recipe):
+        name, path = spec.get("name"), spec.get("path")
+        if bool(name) == bool(path):
+            continue  # said by the agreement of words
+        scan = Scan(key)
+        if path and not is_promised(path, promised):
+            scan = scan_rows(recipe, key, spec)
+        elif name in embedded.NAMES:
+            scan = _known(recipe, key, spec)
+        elif name:
+            where = recipe.where(f"{key}.name")
+            scan.problems += repository_problems(name, "dataset", spec.get("revision"), where)
+        if spec.get("format"):
+            scan.problems += dotted_problems(recipe, f"{key}.format")
+        scans.append(scan)
+    return scans
+
+
+def data_problems(recipe: Recipe, scans: list[Scan]) -> list[Problem]:
+    """What the scans found, and where it does not fit the rest of the recipe."""
+    found = list(chain.from_iterable(scan.problems for scan in scans))
+    found += _repeat_problems(recipe, scans)
+    found += _overlap_problems(recipe, scans)
+    return [*found, *_task_problems(recipe, scans)]
+
+
+def shape_problems(recipe: Recipe, scans: list[Scan]) -> list[Problem]:
+    """Where the columns are not what the kind, or the loss, of the recipe is made for."""
+    of_kind = _loss_problems if recipe.kind == "sft" else _text_problems
+    return list(chain.from_iterable(of_kind(recipe, scan) for scan in scans))
+
+
+def dotted_problems(recipe: Recipe, key: str) -> list[Problem]:
+    """Whether the `module:name` at a key of the recipe exists."""
+    dotted = recipe.get(key)
+    try:
+        missing = missing_part(dotted, recipe.path.parent)
+    except UnknownNames as error:
+        return [Problem(recipe.where(key), f"{key} {dotted}: {error}", "", "unchecked")]
+    return [Problem(recipe.where(key), f"{key}: {missing[0]}", missing[1])] if missing else []
+
+
+def _known(recipe: Recipe, key: str, spec: dict[str, Any]) -> Scan:
+    """An embedded source: its rows are correct by construction, so only what the recipe says of it can be wrong."""
+    scan = Scan(key)
+    try:
+        open_source(spec, recipe, recipe.where(key))
+    except RecipeError as error:
+        scan.problems = error.problems
+    if not spec.get("columns") and not spec.get("format"):
+        scan.columns = _EMBEDDED_COLUMNS[spec["name"]]
+        scan.conversational = "completion" in scan.columns
+    return scan
+
+
+def _repeat_problems(recipe: Recipe, scans: list[Scan]) -> Iterator[Problem]:
+    for scan in _of_role(scans, "train"):
+        if scan.repeats:
+            first, second = scan.repeats[0]
+            fault = f"{len(scan.repeats):,} of {scan.num_rows:,} rows say what an earlier row says"
+            fix = f"remove repeats, such as {second}, which repeats {first}"
+            yield Problem(recipe.where(scan.key), fault, fix, "warning")
+
+
+def _overlap_problems(recipe: Recipe, scans: list[Scan]) -> Iterator[Problem]:
+    """Rows that are trained on and measured on: the measure would tell what was learnt by heart."""
+    trained = _of_role(scans, "train")
+    for scan in [*_of_role(scans, "eval"), *_of_role(scans, "test")]:
+        pairs = [
+            (place, other.places[content])
+            for content, place in scan.places.items()
+            for other in trained
+            if content in other.places
+        ]
+        if pairs:
+            fault = f"{len(pairs):,} of the {scan.num_rows:,} rows of {scan.key} also stand in data.train"
+            shown = named_places([f"{one} = {other}" for one, other in pairs])
+            fix = f"{shown}; remove them, or give both sources a split:"
+            yield Problem(recipe.where(scan.key), fault, fix)
+        yield from _same_origin(recipe, scan, trained)
+
+
+def _same_origin(recipe: Recipe, scan: Scan, trained: list[Scan]) -> Iterator[Problem]:
+    """Sources whose rows are not read here: the same one, with the same split or one that includes it."""
+    spec = recipe.get(scan.key)
+    for other in trained:
+        theirs = recipe.get(other.key)
+        same = spec.get("name") and all(spec.get(word) == theirs.get(word) for word in ("name", "subset"))
+        if same and (spec.get("split") == theirs.get("split") or None in (spec.get("split"), theirs.get("split"))):
+            fault = f"{scan.key} and {other.key} are the same rows of {spec['name']}"
+            yield Problem(
+                recipe.where(scan.key), fault, "give them different splits, as in split: train and split: test"
+            )
+
+
+def _loss_problems(recipe: Recipe, scan: Scan) -> Iterator[Problem]:
+    if not scan.columns:
+        return
+    has = " and ".join(scan.columns)
+    assistant_only = recipe.get("training.assistant_only_loss", False)
+    if assistant_only and not scan.conversational:
+        fault = f"training.assistant_only_loss needs messages, and {scan.key} has {has} as plain text"
+        yield Problem(recipe.where("training.assistant_only_loss"), fault, "remove it, or give messages")
+    if recipe.get("training.completion_only_loss") and "completion" not in scan.columns:
+        fault = f"training.completion_only_loss needs prompt and completion, and {scan.key} has {has}"
+        fix = "set assistant_only_loss: true" if scan.conversational else "remove it, or give prompt and completion"
+        yield Problem(recipe.where("training.completion_only_loss"), fault, fix)
+    if places := answerless(scan.sample):
+        fault = f"no assistant speaks in {len(places):,} of {len(scan.sample):,} conversations: {named_places(places)}"
+        severity = "error" if assistant_only else "warning"
+        yield Problem(places[0], fault, "give them an answer, or remove them", severity)
+
+
+def _text_problems(recipe: Recipe, scan: Scan) -> Iterator[Problem]:
+    if scan.columns and scan.columns != ("text",):
+        fault = f"pretraining reads text, and {scan.key} has {' and '.join(scan.columns)}"
+        yield Problem(recipe.where(scan.key), fault, "choose a column with columns: {text: …}, or use kind: sft")
+
+
+def _task_problems(recipe: Recipe, scans: list[Scan]) -> Iterator[Problem]:
+    if recipe.get("evaluation.task") is None:
+        return
+    for scan in _of_role(scans, "test") or _of_role(scans, "eval"):
+        if scan.columns == ("text",):
+            fault = f"evaluation.task asks and compares answers, and {scan.key} has text only"
+            fix = "give prompt and completion, or messages, in data.test; or remove evaluation.task"
+            yield Problem(recipe.where("evaluation.task"), fault, fix)
+
+
+def _of_role(scans: list[Scan], role: str) -> list[Scan]:
+    return [scan for scan in scans if scan.key.startswith(f"data.{role}.")]

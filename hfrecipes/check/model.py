@@ -1,0 +1,159 @@
+"""Whether the starting model is there, is of a known kind, and can take rows of the length that is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hfrecipes.check.hub import hub_file, repository_problems
+from hfrecipes.check.promised import is_promised
+from hfrecipes.models.tokenizer_files import is_folder_name
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.problem import Problem
+from hfrecipes.recipe.resolve import DEFAULT_CONTEXT
+from hfrecipes.recipe.schema import load_schema
+from hfrecipes.recipe.validate import nearest
+
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+
+
+@dataclass(frozen=True, slots=True)
+class StartingModel:
+    """What could be found out about the model before loading it.
+
+    Args:
+        config: Its config, as far as it is at hand; empty where it is not.
+        where: The recipe's place, or the file, that holds the config.
+        problems: What is wrong with it.
+    """
+
+    config: dict[str, Any]
+    where: str
+    problems: list[Problem]
+
+
+def look_at_model(recipe: Recipe, promised: Iterable[Path]) -> StartingModel:
+    """Finds the model that a recipe starts from, and reads its config, never its weights."""
+    name, here = recipe.get("model.name_or_path"), recipe.where("model.name_or_path")
+    if name is None:
+        return StartingModel(recipe.get("model.config", {}), recipe.where("model.config"), [])
+    if is_promised(name, promised):
+        return StartingModel({}, here, [])
+    folder = recipe.find_file(name)
+    if folder.is_dir():
+        return _in_folder(folder / recipe.get("model.subfolder", ""), here)
+    if is_folder_name(name) or folder.exists():
+        fault = f"{name} is not a folder" if folder.exists() else f"there is no folder {name}"
+        return StartingModel({}, here, [Problem(here, fault, _folder_fix(folder))])
+    return _on_hub(recipe, name, here)
+
+
+def model_problems(recipe: Recipe, model: StartingModel) -> list[Problem]:
+    """What is wrong with the starting model, alone and beside the rest of the recipe."""
+    config = {**model.config, **(model.config.get("text_config") or {})}
+    return [
+        *model.problems,
+        *_type_problems(recipe, model),
+        *_shape_problems(config, model.where),
+        *_position_problems(recipe, config, model.where),
+    ]
+
+
+def context_length(recipe: Recipe) -> tuple[str, int | None]:
+    """The key that says how long a row may be, and its number; None where rows are not cut."""
+    if recipe.kind == "pretrain":
+        return "data.context_length", recipe.get("data.context_length", DEFAULT_CONTEXT)
+    return "training.max_length", recipe.get("training", {}).get("max_length", DEFAULT_CONTEXT)
+
+
+def _in_folder(folder: Path, here: str) -> StartingModel:
+    if (folder / "adapter_config.json").is_file():
+        return StartingModel({}, here, [])
+    file = folder / "config.json"
+    if not file.is_file():
+        fault = f"the folder {folder} holds no model: it has neither config.json nor adapter_config.json"
+        return StartingModel({}, here, [Problem(here, fault, "give a folder that save_pretrained wrote")])
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        return StartingModel({}, here, [Problem(str(file), f"cannot be read: {error}", "save the model again")])
+    if not isinstance(config, dict):
+        return StartingModel({}, here, [Problem(str(file), "holds no config", "save the model again")])
+    return StartingModel(config, str(file), list(_weight_problems(folder, here)))
+
+
+def _weight_problems(folder: Path, here: str) -> Iterator[Problem]:
+    if any(folder.glob("*.safetensors")):
+        return
+    pickled = sorted(
+        file.name for pattern in _PICKLED for file in folder.glob(pattern) if file.name != "training_args.bin"
+    )
+    if pickled:
+        fault = f"the weights in {folder} are pickled ({pickled[0]}), which can run code as they load"
+        yield Problem(here, fault, "save them as safetensors: model.save_pretrained(folder) where they are trusted")
+    else:
+        yield Problem(
+            here, f"the folder {folder} holds a config and no weights", "give model.config for random weights"
+        )
+
+
+def _folder_fix(folder: Path) -> str:
+    if not folder.parent.is_dir():
+        return f"there is no folder {folder.parent} either"
+    guess = nearest(folder.name, (entry.name for entry in folder.parent.iterdir() if entry.is_dir()))
+    return f"did you mean {folder.parent / guess}?" if guess else "give a folder with a model, or a Hub id"
+
+
+def _on_hub(recipe: Recipe, name: str, here: str) -> StartingModel:
+    revision = recipe.get("model.revision")
+    problems = repository_problems(name, "model", revision, here)
+    file = hub_file(name, "config.json", revision) if not any(p.severity == "error" for p in problems) else None
+    if file is None:
+        return StartingModel({}, here, problems)
+    return StartingModel(json.loads(file.read_text(encoding="utf-8")), here, problems)
+
+
+def _type_problems(recipe: Recipe, model: StartingModel) -> Iterator[Problem]:
+    known = [name for name in load_schema()["$defs"]["configs"] if name]
+    said, found = recipe.get("model.model_type"), model.config.get("model_type")
+    key = "model.model_type"
+    if said is not None and said not in known:
+        guess = nearest(said, known)
+        fix = f"did you mean {guess}?" if guess else "it stands as model_type in the model's config.json"
+        yield Problem(recipe.where(key), f"{key} {said!r} is unknown to this transformers", fix)
+    elif said is not None and found is not None and said != found:
+        yield Problem(recipe.where(key), f"{key} is {said}, and the model's config says {found}", f"write {found}")
+    pretrained = recipe.get("model.name_or_path") is not None and not recipe.get("model.trust_remote_code")
+    if pretrained and found is not None and found not in known:
+        fix = "upgrade transformers, or take a model that it knows"
+        yield Problem(model.where, f"model_type {found!r} is unknown to this transformers", fix)
+
+
+def _shape_problems(config: dict[str, Any], where: str) -> Iterator[Problem]:
+    hidden, heads = _number(config, "hidden_size", "n_embd"), _number(config, "num_attention_heads", "n_head")
+    key_value_heads = _number(config, "num_key_value_heads")
+    if hidden and heads and config.get("head_dim") is None and hidden % heads:
+        below = hidden // heads * heads
+        fix = f"hidden_size could be {' or '.join(str(size) for size in (below, below + heads) if size)}"
+        yield Problem(where, f"hidden_size {hidden} is not a multiple of {heads} attention heads", fix)
+    if heads and key_value_heads and heads % key_value_heads:
+        fits = ", ".join(str(number) for number in range(1, heads + 1) if heads % number == 0)
+        fault = f"{heads} attention heads cannot share {key_value_heads} heads of keys and values"
+        yield Problem(where, fault, f"num_key_value_heads could be {fits}")
+
+
+def _position_problems(recipe: Recipe, config: dict[str, Any], where: str) -> Iterator[Problem]:
+    key, length = context_length(recipe)
+    positions = _number(config, "max_position_embeddings", "n_positions")
+    if length is not None and positions and length > positions:
+        fault = f"{key} is {length}, and the model has {positions} positions"
+        fix = f"set {key.rpartition('.')[2]} to at most {positions}"
+        said = recipe.get(key) is not None
+        yield Problem(recipe.where(key) if said else where, fault + ("" if said else " (by default)"), fix)
+
+
+def _number(config: dict[str, Any], *names: str) -> int | None:
+    return next((config[name] for name in names if isinstance(config.get(name), int)), None)

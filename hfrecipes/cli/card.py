@@ -1,0 +1,56 @@
+"""`hfrecipes card lint`: check a model card without the Hub."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+_LINT_EPILOG = """\
+Checked: the YAML header and its licence, the sections, placeholders such as None, paths of one machine, tokens; and,
+beside a run.json, that every figure of the evaluation is the one that was measured. Exit status 2 on an error.
+
+  hfrecipes card lint runs/my-run
+  hfrecipes card lint README.md
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser("card", help="check a model card", description="Work with model cards.")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    lint = verbs.add_parser(
+        "lint",
+        help="check a card without the Hub",
+        description="Check a model card without the network.",
+        epilog=_LINT_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    lint.add_argument("path", type=Path, metavar="PATH", help="a run directory, or a README.md")
+    lint.set_defaults(command=lint_path)
+
+
+def lint_path(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from hfrecipes.publish.lint import lint_card
+    from hfrecipes.recipe.problem import Problem, RecipeError
+    from hfrecipes.recipe.rundir import RunDir
+
+    run = RunDir(args.path if args.path.is_dir() else args.path.parent)
+    card = run.card if args.path.is_dir() else args.path
+    try:
+        text = card.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RecipeError(
+            Problem(str(card), f"cannot be read: {reason}", "give a run directory or a README.md")
+        ) from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(Problem(str(card), f"is not UTF-8 text: {error.reason}", "save the card as UTF-8")) from None
+    facts = run.facts() if run.facts_file.is_file() else None
+    problems = [replace(p, where=f"{card}:{p.where.rpartition(':')[2]}") for p in lint_card(text, facts)]
+    for problem in problems:
+        print(problem)
+    errors = sum(problem.severity == "error" for problem in problems)
+    compared = "figures compared with run.json" if facts else "no run.json beside it: figures not compared"
+    print(f"{card}: {errors} errors, {len(problems) - errors} warnings ({compared})")
+    return 2 if errors else 0

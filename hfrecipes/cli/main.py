@@ -1,0 +1,69 @@
+"""The `hfrecipes` command: one small file per verb; nothing heavy is imported before a verb needs it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from hfrecipes.recipe.problem import RecipeError
+
+# In the order in which a person meets them. Each module has `add_parser(subparsers)`.
+VERBS = ("ls", "show", "port", "check", "plan", "run", "report", "card", "publish", "chat", "data", "schema", "doctor")
+
+DESCRIPTION = """\
+A recipe is a file. hfrecipes checks it, says what it will cost, trains it on the stock Hugging Face stack,
+measures it, and publishes it with a card in which every number came out of the run."""
+EPILOG = """\
+first steps:
+  hfrecipes ls                                   the shipped recipes
+  hfrecipes run tour/first --smoke               one of them made tiny: seconds on a CPU, no network
+  hfrecipes show sft/qwen3-0.6b-lora > my.yaml   one to start from, with its comments
+  hfrecipes check my.yaml                        every problem at once, before anything is loaded
+  hfrecipes plan my.yaml                         parameters, memory, FLOPs, hours, and what the model will see
+  hfrecipes run my.yaml training.max_steps=100   the whole flow; any key can be set like this"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with all its verbs."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("hfrecipes", description=DESCRIPTION, epilog=EPILOG, formatter_class=formatter)
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs (hfrecipes VERB --help tells more)")
+    for verb in VERBS:
+        importlib.import_module(f"hfrecipes.cli.{verb}").add_parser(subparsers)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb.
+
+    Returns:
+        0, or 1 for a failure while running, 2 for a recipe or a command line that cannot be run, 130 for Ctrl-C.
+    """
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    if args.version:
+        from importlib.metadata import version
+
+        print(f"hfrecipes {version('hfrecipes')}")
+        return 0
+    if args.verb is None:
+        parser.print_help()
+        return 0
+    try:
+        return args.command(args)
+    except RecipeError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""The sources that need no network: what `mining` finds, mined once per Python and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from hfrecipes.data import mining
+from hfrecipes.data.hashing import SPLITS, sha256_of_texts
+from hfrecipes.data.mining import Piece
+from hfrecipes.data.row import Row, Source
+from hfrecipes.data.store import make_cache_folder
+from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.rundir import write_atomically
+from hfrecipes.recipe.schema import cache_folder
+
+# Counted up when mining changes what it finds, so that no old result is taken for a new one.
+_VERSION = 1
+_LICENSE = "PSF-2.0"
+
+_MINERS: dict[str, Callable[[Path], Iterator[Piece]]] = {
+    "python_code": mining.mine_code,
+    "python_prose": mining.mine_prose,
+    "python_docstrings": mining.mine_docstrings,
+}
+NAMES = tuple(_MINERS)
+
+
+def open_embedded(spec: dict[str, Any], where: str) -> Source:
+    """`python_code`, `python_prose` or `python_docstrings`.
+
+    Files of the standard library are split 90, 5 and 5 % by a hash of their path, the same for all three: what is
+    trained on in one is never tested on in another.
+
+    Raises:
+        RecipeError: for a split, subset or revision that there is not.
+    """
+    name, split = spec["name"], spec.get("split")
+    if split is not None and split not in SPLITS:
+        raise RecipeError(Problem(where, f"{name} has no split {split!r}", f"it has {', '.join(SPLITS)}"))
+    for word in ("subset", "revision"):
+        if spec.get(word):
+            fix = f"remove it: {name} is the running Python's, whose version is in run.json"
+            raise RecipeError(Problem(where, f"{name} has no {word}", fix))
+
+    def pieces() -> list[Piece]:
+        return [piece for piece in mined(name) if split in (None, piece.split)]
+
+    def read() -> Iterator[Row]:
+        return (Row(f"{name}: {piece.file}:{piece.line}", _values(piece)) for piece in pieces())
+
+    def hash_content() -> str:
+        return sha256_of_texts(part for piece in pieces() for part in (piece.file, piece.text, piece.summary))
+
+    return Source(name, split, _LICENSE, True, read, hash_content, where, spec.get("limit"))
+
+
+def _values(piece: Piece) -> dict[str, Any]:
+    if not piece.summary:
+        return {"text": piece.text}
+    question = f"{mining.INSTRUCTION}\n\n```python\n{piece.text}\n```"
+    return {
+        "prompt": [{"role": "user", "content": question}],
+        "completion": [{"role": "assistant", "content": piece.summary}],
+    }
+
+
+@lru_cache(maxsize=len(NAMES))
+def mined(name: str) -> list[Piece]:
+    """All pieces of an embedded source, from the cache where this Python was mined before."""
+    root = mining.library_folder()
+    if name == "python_code":
+        return list(mining.mine_code(root))  # reading files again is as fast as reading a cache of them
+    path = make_cache_folder(cache_folder() / "mined") / f"{name}-{_library_key(root)}.jsonl"
+    with FileLock(f"{path}.lock"):
+        if not path.is_file():
+            pieces = mining.without_repeats(list(_MINERS[name](root)))
+            write_atomically(path, "".join(json.dumps(asdict(piece)) + "\n" for piece in pieces))
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [Piece(**{**record, "same_as": tuple(record["same_as"])}) for record in map(json.loads, lines)]
+
+
+def _library_key(root: Path) -> str:
+    """Changes with the Python and with any of its library files."""
+    facts = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in mining.library_files(root)]
+    known = [_VERSION, platform.python_implementation(), sys.version, str(root), facts]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]

@@ -1,0 +1,232 @@
+"""From examples to ids and labels, as `SFTTrainer` would make them, row by row and with every loss of text counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+from tokenizers import Encoding
+
+from hfrecipes.data.formats import Example, is_conversational
+from hfrecipes.data.settings import EncodeSettings
+from hfrecipes.models.tokenizer import Tokenizer, training_chat_template
+from hfrecipes.recipe.problem import Problem, RecipeError
+
+IGNORED = -100
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExample:
+    """One row as a model trains on it.
+
+    Args:
+        input_ids: Token ids.
+        labels: The same ids where the loss looks, -100 elsewhere; not shifted.
+        num_bytes: UTF-8 bytes of the text whose tokens have a label. Special tokens are marks rather than text and count
+            none, so that bits per byte compares across tokenizers.
+        truncated_tokens: How many tokens `max_length` cut off.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+    num_bytes: int
+    truncated_tokens: int = 0
+
+    @property
+    def supervised_tokens(self) -> int:
+        return len(self.labels) - self.labels.count(IGNORED)
+
+
+def encode_examples(
+    examples: Sequence[Example], tokenizer: Tokenizer, settings: EncodeSettings, wheres: Sequence[str] | None = None
+) -> list[EncodedExample]:
+    """Tokenises and labels examples, one result for each, in their order.
+
+    The ids and labels are those of `trl.SFTTrainer`: EOS is appended to plain texts and completions that do not end in
+    it; the completion begins where the tokens of prompt and of prompt + completion part; assistant turns are those that
+    the chat template marks. A result without any label lost its supervised part to `max_length`; leave it out.
+
+    Args:
+        examples: From `to_example`.
+        tokenizer: Its chat template renders messages, and its post-processor adds BOS to plain text where it has one.
+        settings: The recipe's `training` section, as far as it concerns data.
+        wheres: The place of each example, for problems.
+
+    Raises:
+        RecipeError: an example in which, before truncation, nothing is supervised; a template that is missing, refuses
+            the messages, or does not mark assistant turns when these alone are wanted.
+    """
+    wheres = wheres or [f"example {number}" for number in range(1, len(examples) + 1)]
+    drafts = [_draft(example, tokenizer, settings, where) for example, where in zip(examples, wheres, strict=True)]
+    encodings = _encode([(draft.text, draft.add_special_tokens) for draft in drafts], tokenizer)
+    with_prompt = [index for index, draft in enumerate(drafts) if draft.prompt is not None]
+    prompts = _encode_prompts([drafts[index] for index in with_prompt], tokenizer)
+    prompt_ids = dict(zip(with_prompt, prompts, strict=True))
+    results = []
+    for index, (draft, encoding, where) in enumerate(zip(drafts, encodings, wheres, strict=True)):
+        spans = _supervised(draft, encoding, prompt_ids.get(index))
+        if not spans:
+            raise RecipeError(Problem(where, "has no token that the loss looks at", _why_unsupervised(settings)))
+        results.append(_finish(draft.text, encoding, spans, tokenizer, settings.max_length))
+    return results
+
+
+def supervised_text(encoded: EncodedExample, tokenizer: Tokenizer) -> str:
+    """The text that carries loss in a row, special tokens written out: what a preview shows."""
+    return tokenizer.decode([token for token in encoded.labels if token != IGNORED])
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """An example as text. `prompt` is set where only the completion is supervised; `assistant` where turns are."""
+
+    text: str
+    add_special_tokens: bool
+    prompt: str | None = None
+    assistant: tuple[Span, ...] | None = None
+
+
+def _draft(example: Example, tokenizer: Tokenizer, settings: EncodeSettings, where: str) -> _Draft:
+    completion_only = settings.completion_only_loss is not False and "completion" in example
+    if settings.completion_only_loss and not completion_only:
+        fix = "remove completion_only_loss, or give prompt and completion"
+        raise RecipeError(Problem(where, "completion_only_loss needs a completion, and this row has none", fix))
+    if is_conversational(example):
+        return _draft_chat(example, tokenizer, settings, where, completion_only)
+    if settings.assistant_only_loss:
+        fix = "remove assistant_only_loss, or give messages"
+        raise RecipeError(Problem(where, "assistant_only_loss needs messages, and this row holds plain text", fix))
+    eos = tokenizer.eos_token
+    if eos is None:
+        message = f"the tokenizer {tokenizer.name} has no eos_token, so a text could not be ended"
+        raise RecipeError(Problem(where, message, "set eos_token in tokenizer_config.json, or name another tokenizer"))
+    prompt = example.get("prompt", "")
+    body = example["text"] if "text" in example else example["completion"]
+    text = prompt + body + ("" if body.endswith(eos) else eos)
+    return _Draft(text, True, prompt if completion_only else None)
+
+
+def _draft_chat(
+    example: Example, tokenizer: Tokenizer, settings: EncodeSettings, where: str, completion_only: bool
+) -> _Draft:
+    words: dict[str, Any] = {
+        "tools": example.get("tools"),
+        "chat_template": _template(tokenizer, settings, where),
+        **example.get("chat_template_kwargs", {}),
+    }
+    messages = example.get("messages") or example["prompt"] + example["completion"]
+    try:
+        rendered = tokenizer.render(messages, **words)
+        prompt = None
+        if completion_only:
+            prompt = tokenizer.render(example["prompt"], add_generation_prompt=True, **words).text
+    except ValueError as error:
+        fix = "correct the row, or name a tokenizer whose template takes such messages"
+        raise RecipeError(Problem(where, str(error), fix)) from error
+    spans = rendered.assistant_spans if settings.assistant_only_loss else None
+    # The template writes BOS and the ends of turns itself.
+    return _Draft(rendered.text, False, prompt, spans)
+
+
+def _template(tokenizer: Tokenizer, settings: EncodeSettings, where: str) -> str | None:
+    """The template to use instead of the tokenizer's own: TRL's marked version, where turns must be told apart."""
+    template = tokenizer.chat_template
+    if not settings.assistant_only_loss or template is None or tokenizer.has_generation_markers:
+        return None
+    marked = training_chat_template(template)
+    if marked is None:
+        message = "assistant_only_loss needs a chat template with {% generation %} markers, and this one has none"
+        fix = "give data as prompt and completion, or a tokenizer whose template has the markers"
+        raise RecipeError(Problem(where, message, fix))
+    return marked
+
+
+def _encode(texts: list[tuple[str, bool]], tokenizer: Tokenizer) -> list[Encoding]:
+    """Encodes texts in two batches, one with and one without the tokenizer's own special tokens."""
+    results: dict[int, Encoding] = {}
+    for add in (True, False):
+        chosen = [index for index, (_, wanted) in enumerate(texts) if wanted is add]
+        encodings = tokenizer.encode_batch([texts[index][0] for index in chosen], add_special_tokens=add)
+        results.update(zip(chosen, encodings, strict=True))
+    return [results[index] for index in range(len(texts))]
+
+
+def _encode_prompts(drafts: list[_Draft], tokenizer: Tokenizer) -> list[list[int]]:
+    """Ids of the prompts. Few-shot and instruction sets repeat prompts, so each different one is encoded once."""
+    different = list(dict.fromkeys((draft.prompt or "", draft.add_special_tokens) for draft in drafts))
+    ids: dict[tuple[str, bool], list[int]] = {}
+    for add in (True, False):
+        texts = [text for text, wanted in different if wanted is add]
+        encoded = tokenizer.encode_ids(texts, add_special_tokens=add)
+        ids.update({(text, add): tokens for text, tokens in zip(texts, encoded, strict=True)})
+    return [ids[draft.prompt or "", draft.add_special_tokens] for draft in drafts]
+
+
+def _supervised(draft: _Draft, encoding: Encoding, prompt_ids: list[int] | None) -> list[Span]:
+    """Spans of tokens, in order and apart, that the loss looks at."""
+    ids = encoding.ids
+    start = 0 if prompt_ids is None else _common_prefix(prompt_ids, ids)
+    if draft.assistant is None:
+        return [(start, len(ids))] if start < len(ids) else []
+    spans = [span for turn in draft.assistant if (span := _token_span(encoding, turn))]
+    return [(max(start, first), end) for first, end in spans if end > max(start, first)]
+
+
+def _common_prefix(ids: list[int], others: list[int]) -> int:
+    """How many tokens two sequences begin with in common."""
+    if others[: len(ids)] == ids:  # nearly always, and far faster than pair by pair
+        return len(ids)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(ids, others, strict=False)))
+
+
+def _token_span(encoding: Encoding, characters: Span) -> Span | None:
+    """The tokens that touch a span of characters; None where none does.
+
+    Some tokenizers leave whitespace outside every token. A span that begins or ends in such is drawn in to the nearest
+    character that has a token; transformers 5.23 there supervises the whole rest of the conversation.
+    """
+    start, end = characters
+    tokens = (encoding.char_to_token(position) for position in range(start, end))
+    first = next((token for token in tokens if token is not None), None)
+    if first is None:
+        return None
+    tokens = (encoding.char_to_token(position) for position in range(end - 1, start - 1, -1))
+    last = next(token for token in tokens if token is not None)
+    return first, last + 1
+
+
+def _finish(
+    text: str, encoding: Encoding, spans: list[Span], tokenizer: Tokenizer, max_length: int | None
+) -> EncodedExample:
+    """Cuts to `max_length`, writes labels, counts bytes."""
+    ids: list[int] = encoding.ids
+    length = len(ids) if max_length is None else min(len(ids), max_length)
+    kept = [(start, min(end, length)) for start, end in spans if start < length]
+    labels = [IGNORED] * length
+    for start, end in kept:
+        labels[start:end] = ids[start:end]
+    num_bytes = sum(_bytes_of(text, encoding, ids, span, tokenizer) for span in kept)
+    return EncodedExample(ids[:length], labels, num_bytes, len(ids) - length)
+
+
+def _bytes_of(text: str, encoding: Encoding, ids: list[int], span: Span, tokenizer: Tokenizer) -> int:
+    """UTF-8 bytes of the text under a span of tokens, special tokens left out."""
+    marks = tokenizer.special_token_texts
+    inner = [index for index in range(*span) if ids[index] not in marks]
+    if not inner:
+        return 0
+    first, last = encoding.token_to_chars(inner[0]), encoding.token_to_chars(inner[-1])
+    if first is None or last is None:
+        return 0
+    written = sum(len(marks[ids[index]].encode()) for index in range(inner[0], inner[-1]) if ids[index] in marks)
+    return len(text[first[0] : last[1]].encode()) - written
+
+
+def _why_unsupervised(settings: EncodeSettings) -> str:
+    if settings.assistant_only_loss:
+        return "give the conversation an assistant turn, or remove assistant_only_loss"
+    return "give the row a completion that is more than its prompt"

@@ -1,0 +1,79 @@
+"""The part of a recipe's `training` and `data` sections that decides what the prepared rows are."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.problem import Problem, RecipeError
+
+# The default of trl.SFTConfig; a test holds the two together.
+SFT_MAX_LENGTH = 1024
+CONTEXT_LENGTH = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeSettings:
+    """How examples become rows, in the words of `trl.SFTConfig`.
+
+    Args:
+        max_length: Longest row in tokens; the rest is cut. None cuts nothing.
+        completion_only_loss: Whether only the completion is supervised; None does so where there is one.
+        assistant_only_loss: Whether only the assistant's turns are.
+    """
+
+    max_length: int | None = SFT_MAX_LENGTH
+    completion_only_loss: bool | None = None
+    assistant_only_loss: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PackSettings:
+    """How documents are packed for pretraining.
+
+    Args:
+        context_length: Tokens in a row.
+        document_mask: Whether positions restart at each document, so that none attends to another.
+    """
+
+    context_length: int = CONTEXT_LENGTH
+    document_mask: bool = True
+
+
+def sft_settings(recipe: Recipe) -> EncodeSettings:
+    """Reads the settings of an `sft` recipe.
+
+    Raises:
+        RecipeError: packing without a length.
+    """
+    training: dict[str, Any] = recipe.values.get("training") or {}
+    max_length = training.get("max_length", SFT_MAX_LENGTH)
+    packing, strategy = training.get("packing", False), training.get("packing_strategy", "bfd")
+    if packing and max_length is None:
+        where = recipe.where("training.max_length")
+        raise RecipeError(Problem(where, "packing needs a max_length", "say how many tokens a packed row has"))
+    return EncodeSettings(
+        # The other strategies spread a long example over several rows, so nothing of it may be cut before.
+        max_length=None if packing and strategy != "bfd" else max_length,
+        completion_only_loss=training.get("completion_only_loss"),
+        assistant_only_loss=bool(training.get("assistant_only_loss", False)),
+    )
+
+
+def pack_settings(recipe: Recipe) -> PackSettings:
+    """Reads the settings of a `pretrain` recipe."""
+    return PackSettings(recipe.get("data.context_length", CONTEXT_LENGTH), recipe.get("data.document_mask", True))
+
+
+def describe(settings: EncodeSettings | PackSettings) -> dict[str, Any]:
+    """The settings as plain values, for fingerprints."""
+    return asdict(settings)
+
+
+def text_column(recipe: Recipe, spec: dict[str, Any]) -> dict[str, Any]:
+    """A source's `spec` with `training.dataset_text_field` taken as the column of the text, unless `columns` says one."""
+    field = recipe.get("training.dataset_text_field", "text")
+    if field == "text" or spec.get("columns"):
+        return spec
+    return {**spec, "columns": {"text": field}}

@@ -1,0 +1,143 @@
+"""Chat templates without transformers: rendering, the spans that an assistant wrote, TRL's training templates."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import jinja2
+from jinja2.ext import Extension, loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from hfrecipes.compat import trl_chat_templates
+
+_MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
+# Brackets put around what stands inside {% generation %} while a template renders, then taken out again. Positions
+# read off the finished text stay right inside macros and captured blocks, where counting the pieces rendered so far
+# does not. A NUL byte has no place in a chat, so the brackets meet no user text.
+_OPEN, _CLOSE = "\x00<generation>\x00", "\x00</generation>\x00"
+_BRACKET = re.compile(f"({re.escape(_OPEN)}|{re.escape(_CLOSE)})")
+_REASONING = ("reasoning_content", "thinking", "reasoning")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A conversation as the text a model reads.
+
+    Args:
+        text: The rendered conversation.
+        assistant_spans: `(start, end)` in characters of each `{% generation %}` block, in order.
+    """
+
+    text: str
+    assistant_spans: tuple[tuple[int, int], ...]
+
+
+class _Generation(Extension):
+    """The tags `{% generation %}` and `{% endgeneration %}`."""
+
+    tags = {"generation"}  # noqa: RUF012  (jinja2 reads a class attribute)
+
+    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return jinja2.nodes.CallBlock(self.call_method("_bracket"), [], [], body).set_lineno(line)
+
+    def _bracket(self, caller: jinja2.runtime.Macro) -> str:
+        return f"{_OPEN}{caller()}{_CLOSE}"
+
+
+def has_generation_markers(template: str | None) -> bool:
+    """Whether the template says which of its text the assistant wrote."""
+    return template is not None and _MARKER.search(template) is not None
+
+
+def render(template: str, messages: list[dict[str, Any]], **variables: Any) -> Rendered:
+    """Renders messages as `transformers` does.
+
+    Args:
+        template: Jinja source. It comes from the Hub, so it runs in a sandbox that cannot change what it is given.
+        messages: Dictionaries with `role`, `content` and whatever else the template reads. Keys whose value is None
+            count as absent, since many templates print "None" otherwise.
+        variables: What the template sees beside `messages`: `tools`, `add_generation_prompt`, `bos_token`, ...
+
+    Raises:
+        ValueError: the template is not valid Jinja, or refuses the messages.
+    """
+    chat = [
+        _with_reasoning({key: value for key, value in message.items() if value is not None}) for message in messages
+    ]
+    try:
+        text = _compiled(template).render(messages=chat, **variables)
+    except (jinja2.TemplateError, TypeError) as error:
+        raise ValueError(f"the chat template refuses the messages: {error}") from error
+    return _split_brackets(text)
+
+
+def training_chat_template(template: str) -> str | None:
+    """TRL's version of a known template with generation markers, or None where TRL has none for it.
+
+    `SFTTrainer` makes this exchange by itself when `assistant_only_loss` meets a template without markers.
+    """
+    return _training_templates().get(template)
+
+
+@lru_cache(maxsize=1)
+def _training_templates() -> dict[str, str]:
+    folder = trl_chat_templates()
+    if folder is None:
+        return {}
+    pairs = {}
+    for trained in sorted(folder.glob("*_training.jinja")):
+        stock = trained.with_name(trained.name.replace("_training.jinja", ".jinja"))
+        if stock.is_file():
+            pairs[stock.read_text(encoding="utf-8")] = trained.read_text(encoding="utf-8")
+    return pairs
+
+
+@lru_cache(maxsize=32)
+def _compiled(template: str) -> jinja2.Template:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)
+    return environment.from_string(template)
+
+
+def _to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
+    # Jinja's own filter escapes <, > and & for HTML, which would reach the model.
+    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
+
+
+def _raise(message: str) -> None:
+    raise jinja2.TemplateError(message)
+
+
+def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
+    """Gives a message's reasoning every name that templates look for."""
+    reasoning = next((message[name] for name in _REASONING if name in message), None)
+    return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}
+
+
+def _split_brackets(text: str) -> Rendered:
+    if _OPEN not in text:
+        return Rendered(text, ())
+    pieces: list[str] = []
+    spans: list[tuple[int, int]] = []
+    opened: list[int] = []
+    length = 0
+    for piece in _BRACKET.split(text):
+        if piece == _OPEN:
+            opened.append(length)
+        elif piece == _CLOSE:
+            spans.append((opened.pop(), length))
+        else:
+            pieces.append(piece)
+            length += len(piece)
+    return Rendered("".join(pieces), tuple(spans))

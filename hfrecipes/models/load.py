@@ -1,0 +1,152 @@
+"""From a recipe's `model:`, `quantization:` and `adapter:` sections to a model on the stock classes, and back from a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
+
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.rundir import RunDir
+
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+# Keys of `model:` that are ours; all others go to `from_pretrained`.
+_OUR_KEYS = {"name_or_path", "model_type", "config", "tokenizer"}
+TURN_END = "<|im_end|>"
+
+
+def load_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel | PeftModel:
+    """The model that training starts from; random weights depend on `training.seed` alone.
+
+    An adapter's folder as `name_or_path` gives its base with that adapter, ready to be trained further.
+
+    Raises:
+        RecipeError: where the vocabulary does not fit the model.
+    """
+    set_seed(recipe.get("training.seed", 42))
+    model = _from_config(recipe, tokenizer) if recipe.get("model.config") else _from_pretrained(recipe)
+    _check_vocabulary(recipe, model, tokenizer)
+    _align_special_tokens(model, tokenizer)
+    return model
+
+
+def load_tokenizer(location: str, recipe: Recipe) -> PreTrainedTokenizerBase:
+    """The transformers tokenizer that is saved with the model; it always has a pad token."""
+    tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=recipe.get("model.trust_remote_code", False))
+    for name in ("eos_token", "pad_token"):
+        if token := recipe.get(f"training.{name}"):
+            setattr(tokenizer, name, token)
+    if template := recipe.get("training.chat_template_path"):
+        tokenizer.chat_template = recipe.find_file(template).read_text(encoding="utf-8")
+    if tokenizer.pad_token is None:
+        # Labels come from spans, never from the pad id, so padding with the end token does not hide it from the loss.
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def adapter_config(recipe: Recipe) -> PeftConfig | None:
+    """The peft config of the recipe's `adapter:` section; None for full training."""
+    section = recipe.get("adapter")
+    if section is None:
+        return None
+    from peft import LoraConfig
+
+    words = {key: value for key, value in section.items() if key != "method"}
+    return LoraConfig(task_type="CAUSAL_LM", **{"target_modules": "all-linear", **words})
+
+
+def is_adapter(folder: str | Path) -> bool:
+    return (Path(folder) / "adapter_config.json").is_file()
+
+
+def load_run_model(run: RunDir) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
+    """The trained model of a run, as anyone would load it: plain `from_pretrained`, or `PeftModel` on its base.
+
+    Raises:
+        RecipeError: where the run has no model.
+    """
+    folder = run.model if run.model.is_dir() else run.path
+    if not (folder / "config.json").is_file() and not is_adapter(folder):
+        raise RecipeError(Problem(str(folder), "holds no model", "give a finished run, or a model's folder"))
+    model = (
+        _with_adapter(folder, trainable=False) if is_adapter(folder) else AutoModelForCausalLM.from_pretrained(folder)
+    )
+    return model.eval(), AutoTokenizer.from_pretrained(folder)
+
+
+def _from_config(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    config = model_config(recipe, tokenizer)
+    dtype = getattr(torch, recipe.get("model.dtype", "float32"))
+    implementation = recipe.get("model.attn_implementation")
+    keywords = {"attn_implementation": implementation} if implementation else {}
+    return AutoModelForCausalLM.from_config(config, dtype=dtype, **keywords)
+
+
+def model_config(recipe: Recipe, tokenizer: PreTrainedTokenizerBase | None = None) -> PretrainedConfig:
+    """The config for random weights; what it leaves open follows from the tokenizer and the context."""
+    fields: dict[str, Any] = dict(recipe.get("model.config"))
+    context = recipe.get("data.context_length") or recipe.get("training.max_length")
+    if context:
+        name = "n_positions" if fields["model_type"] == "gpt2" else "max_position_embeddings"
+        fields.setdefault(name, context)
+    config = AutoConfig.for_model(**fields)
+    if tokenizer is not None:
+        if "vocab_size" not in fields:
+            config.vocab_size = len(tokenizer)
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            setattr(config, name, getattr(tokenizer, name))
+    return config
+
+
+def _from_pretrained(recipe: Recipe) -> PreTrainedModel | PeftModel:
+    name = recipe.get("model.name_or_path")
+    local = recipe.find_file(name)
+    if is_adapter(local):
+        return _with_adapter(local, trainable=True)
+    words = {key: value for key, value in recipe.get("model").items() if key not in _OUR_KEYS}
+    if section := recipe.get("quantization"):
+        words["quantization_config"] = BitsAndBytesConfig(**section)
+    words["use_safetensors"] = True
+    return AutoModelForCausalLM.from_pretrained(local if local.exists() else name, **words)
+
+
+def _with_adapter(folder: Path, *, trainable: bool) -> PeftModel:
+    from peft import PeftModel
+
+    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    base = AutoModelForCausalLM.from_pretrained(settings["base_model_name_or_path"], revision=settings.get("revision"))
+    return PeftModel.from_pretrained(base, folder, is_trainable=trainable)
+
+
+def _check_vocabulary(recipe: Recipe, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        fault = f"the tokenizer has {len(tokenizer)} tokens, the model's embedding {rows} rows"
+        raise RecipeError(
+            Problem(recipe.where("model"), fault, "use the model's own tokenizer, or a larger vocab_size")
+        )
+
+
+def _align_special_tokens(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Generation ends at the end of a document and, where the chat template has one, at the end of a turn."""
+    config, generation = model.config.get_text_config(), model.generation_config
+    config.pad_token_id = generation.pad_token_id = tokenizer.pad_token_id
+    ends = generation.eos_token_id if isinstance(generation.eos_token_id, list) else [generation.eos_token_id]
+    ends = [token for token in ends if token is not None]
+    for token in (tokenizer.eos_token_id, _turn_end(tokenizer)):
+        if token is not None and token not in ends:
+            ends.append(token)
+    if ends:
+        generation.eos_token_id = ends if len(ends) > 1 else ends[0]
+
+
+def _turn_end(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    marked = tokenizer.chat_template and TURN_END in str(tokenizer.chat_template)
+    return tokenizer.convert_tokens_to_ids(TURN_END) if marked else None

@@ -1,0 +1,84 @@
+"""Which tokenizer a recipe uses: its model's, one it names, or one trained on its own text and kept in the cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from filelock import FileLock
+
+from hfrecipes.data.prepare import training_texts
+from hfrecipes.data.sources import open_source
+from hfrecipes.models.tokenizer import Tokenizer, train_tokenizer
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.schema import cache_folder
+
+# Raised when training a tokenizer gives another result for the same text.
+EDITION = 1
+
+
+def tokenizer_location(recipe: Recipe) -> str | Path:
+    """The Hub id or folder of the tokenizer; for one that is to be trained, the folder it will have.
+
+    Raises:
+        RecipeError: where the recipe names none.
+    """
+    named = recipe.get("model.tokenizer")
+    if isinstance(named, dict):
+        return cache_folder() / "tokenizers" / _fingerprint(recipe)
+    named = named or recipe.get("model.name_or_path")
+    if named is None:
+        fix = "add model.tokenizer: a folder or Hub id, or {vocab_size: 4096} to train one on data.train"
+        raise RecipeError(Problem(recipe.where("model"), "a model from a config needs a tokenizer", fix))
+    local = recipe.find_file(named)
+    return local if local.exists() else named
+
+
+def obtain_tokenizer(recipe: Recipe) -> tuple[Tokenizer, str]:
+    """Loads the recipe's tokenizer, training it first where the recipe says so and no earlier run has.
+
+    Returns:
+        The tokenizer, and where `AutoTokenizer.from_pretrained` finds it.
+    """
+    location = tokenizer_location(recipe)
+    if isinstance(recipe.get("model.tokenizer"), dict):
+        _train_once(recipe, Path(location))
+    named_apart = recipe.get("model.tokenizer") is not None
+    revision = None if named_apart else recipe.get("model.revision")
+    return _as_asked(Tokenizer.load(str(location), revision=revision), recipe), str(location)
+
+
+def _as_asked(tokenizer: Tokenizer, recipe: Recipe) -> Tokenizer:
+    """With the special tokens and the chat template that `training:` names instead of the tokenizer's own."""
+    special = {name: token for name in ("eos_token", "pad_token") if (token := recipe.get(f"training.{name}"))}
+    templates = dict(tokenizer.chat_templates)
+    if path := recipe.get("training.chat_template_path"):
+        templates["default"] = recipe.find_file(path).read_text(encoding="utf-8")
+    special_tokens = {**tokenizer.special_tokens, **special}
+    return dataclasses.replace(tokenizer, special_tokens=special_tokens, chat_templates=templates)
+
+
+def _train_once(recipe: Recipe, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if folder.is_dir():
+            return
+        draft = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+        shutil.rmtree(draft, ignore_errors=True)
+        train_tokenizer(training_texts(recipe), recipe.get("model.tokenizer.vocab_size"), draft)
+        draft.rename(folder)
+
+
+def _fingerprint(recipe: Recipe) -> str:
+    """Of everything that a trained tokenizer depends on: the text, the size, the way of training."""
+    sources = [
+        (open_source(spec, recipe, recipe.where(f"data.train.{index}")).revision, spec)
+        for index, spec in enumerate(recipe.get("data.train", []))
+    ]
+    parts = {"edition": EDITION, "tokenizer": recipe.get("model.tokenizer"), "sources": sources, "kind": recipe.kind}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

@@ -1,0 +1,47 @@
+"""Whether a run fits the device, and what to change where it does not."""
+
+from __future__ import annotations
+
+from hfrecipes.plan.footprint import Footprint
+from hfrecipes.recipe.hardware import Hardware
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.problem import Problem
+from hfrecipes.recipe.resolve import BatchSplit
+
+# Above this share of a device's memory, fragmentation and the libraries' own needs decide whether a run survives.
+TIGHT = 0.9
+
+
+def memory_problems(
+    recipe: Recipe, memory: Footprint, hardware: Hardware, world_size: int, batch: BatchSplit
+) -> list[Problem]:
+    """A warning where the run needs more than nine tenths of the device's memory."""
+    # Processes on a CPU share the machine's memory.
+    room = hardware.memory_bytes / (world_size if hardware.device == "cpu" else 1)
+    if not room or memory.total <= TIGHT * room:
+        return []
+    verdict = "will not fit" if memory.total > room else "will barely fit"
+    fault = f"{memory.total / 2**30:.1f} GiB {verdict} in the {room / 2**30:.1f} GiB of {hardware.name}"
+    return [Problem(recipe.where("training"), fault, _remedy(recipe, memory, room, world_size, batch), "warning")]
+
+
+def _remedy(recipe: Recipe, memory: Footprint, room: float, world_size: int, batch: BatchSplit) -> str:
+    """What to change first, by what would help most."""
+    advice = []
+    moving = memory.parts["activations"] + memory.parts["logits"]
+    if moving > memory.total - moving:
+        if not recipe.get("training.gradient_checkpointing"):
+            advice.append("training.gradient_checkpointing: true")
+        if batch.micro_batch_size > 1:
+            advice.append(f"training.per_device_train_batch_size: {max(1, batch.micro_batch_size // 2)}")
+        if memory.parts["logits"] > moving / 2:
+            advice.append("training.use_liger_kernel: true, which never builds the logits")
+    if world_size > 1 and memory.sharded(world_size) < TIGHT * room:
+        advice.append(f"--launcher fsdp2: {memory.sharded(world_size) / 2**30:.1f} GiB a device")
+    if recipe.kind == "sft" and not recipe.get("adapter"):
+        advice.append("an adapter: section (LoRA)")
+    elif recipe.kind == "sft" and not recipe.get("quantization"):
+        advice.append("a quantization: section (4 bits)")
+    if not advice:
+        advice.append("a shorter row, a smaller model, or more devices")
+    return "try " + "; ".join(advice)

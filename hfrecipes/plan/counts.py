@@ -1,0 +1,159 @@
+"""How many rows and tokens a recipe trains on: of prepared data, or estimated from a sample of rows."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hfrecipes.data.formats import example_texts
+from hfrecipes.models.recipe_tokenizer import tokenizer_location
+from hfrecipes.models.tokenizer import OfflineError, Tokenizer, train_tokenizer
+from hfrecipes.plan.sample import SampledSource, encode_sample, sample_examples, sample_sources, tokenize_sample
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.problem import Problem, RecipeError
+
+
+@dataclass(frozen=True, slots=True)
+class DataCounts:
+    """One epoch of training data; None stands for what could not be known.
+
+    Args:
+        rows: Rows that the Trainer sees, packed ones where rows are packed.
+        tokens: Tokens in them.
+        supervised_tokens: Those that carry loss.
+        truncated_tokens: Tokens that the longest allowed row cut off.
+        documents: Rows of the sources.
+        sampled: Rows that an estimate rests on; 0 for counts of prepared data.
+        vocab_size: Size of the tokenizer.
+        problems: Why something is not known.
+    """
+
+    rows: int | None
+    tokens: int | None
+    supervised_tokens: int | None = None
+    truncated_tokens: int | None = None
+    documents: int | None = None
+    sampled: int = 0
+    vocab_size: int | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def estimated(self) -> bool:
+        return self.sampled > 0
+
+    @classmethod
+    def from_facts(cls, facts: list[dict[str, Any]], rows: int, vocab_size: int | None = None) -> DataCounts:
+        """The counts of prepared data.
+
+        Args:
+            facts: The `data` entries of run.json.
+            rows: Rows that the Trainer sees, which are fewer than those of the facts where examples are packed later.
+            vocab_size: Size of the tokenizer.
+        """
+        train = [entry for entry in facts if entry["role"] == "train"]
+        names = ("tokens", "supervised_tokens", "truncated_tokens", "documents")
+        return cls(rows=rows, **{name: sum(entry[name] for entry in train) for name in names}, vocab_size=vocab_size)
+
+
+def estimate_counts(recipe: Recipe, tokenizer_of: Recipe | None = None) -> DataCounts:
+    """Estimates rows and tokens from an even sample of each source.
+
+    A tokenizer that is yet to be trained is stood in for by one that is trained on the sample.
+
+    Args:
+        recipe: A resolved recipe.
+        tokenizer_of: The recipe whose tokenizer reads the data, where it is an earlier step's.
+
+    Raises:
+        RecipeError: for local data that is missing or malformed. What only the Hub has is reported as unchecked instead.
+    """
+    owner = tokenizer_of or recipe
+    size = _stated_vocabulary(owner)
+    try:
+        sampled = sample_sources(recipe)
+        tokenizer = plan_tokenizer(owner)
+    except OfflineError as error:
+        return DataCounts(None, None, vocab_size=size, problems=unchecked(error))
+    return _estimate(recipe, sampled, tokenizer, size or tokenizer.vocab_size)
+
+
+def unchecked(error: RecipeError) -> tuple[Problem, ...]:
+    """The problems of something out of reach: not faults of the recipe, but things that nobody looked at."""
+    return tuple(replace(problem, severity="unchecked") for problem in error.problems)
+
+
+def plan_tokenizer(recipe: Recipe) -> Tokenizer:
+    """The recipe's tokenizer; where it is yet to be trained, one trained on a sample of its data in its place.
+
+    Raises:
+        RecipeError: where it can neither be loaded nor fetched.
+    """
+    if tokenizer := ready_tokenizer(recipe):
+        return tokenizer
+    samples = (sample_examples(recipe, part) for part in sample_sources(recipe))
+    texts = (text for examples in samples for example in examples for text in example_texts(example))
+    with tempfile.TemporaryDirectory() as folder:
+        train_tokenizer(texts, recipe.get("model.tokenizer.vocab_size"), folder)
+        return Tokenizer.load(folder)
+
+
+def ready_tokenizer(recipe: Recipe) -> Tokenizer | None:
+    """The recipe's tokenizer; None where it is yet to be trained.
+
+    Raises:
+        RecipeError: where it can neither be loaded nor fetched.
+    """
+    location = tokenizer_location(recipe)
+    if isinstance(recipe.get("model.tokenizer"), dict):
+        return Tokenizer.load(str(location)) if Path(location).is_dir() else None
+    revision = None if recipe.get("model.tokenizer") else recipe.get("model.revision")
+    return Tokenizer.load(str(location), revision=revision)
+
+
+def _estimate(recipe: Recipe, sampled: list[SampledSource], tokenizer: Tokenizer, vocab_size: int) -> DataCounts:
+    totals: dict[str, float] = {}
+    for part in sampled:
+        if part.total is None:
+            fault = f"{part.source.title} has too many rows to count here"
+            problem = Problem(part.source.where, fault, "a run counts them as it prepares the data", "unchecked")
+            return DataCounts(None, None, vocab_size=vocab_size, problems=(problem,))
+        by_row = part.total / len(part.rows)
+        for name, value in _sample_counts(recipe, part, tokenizer).items():
+            scale = by_row if name in ("rows", "documents") or not part.share else 1 / part.share
+            totals[name] = totals.get(name, 0) + scale * value
+    whole = {name: round(value) for name, value in totals.items()}
+    whole["rows"] = _packed_rows(recipe, whole["tokens"]) or whole["rows"]
+    return DataCounts(**whole, sampled=sum(len(part.rows) for part in sampled), vocab_size=vocab_size)
+
+
+def _sample_counts(recipe: Recipe, part: SampledSource, tokenizer: Tokenizer) -> dict[str, int]:
+    if recipe.kind == "pretrain":
+        tokens = sum(len(document) + 1 for document in tokenize_sample(recipe, part, tokenizer))
+        return {"rows": 0, "tokens": tokens, "supervised_tokens": tokens, "documents": len(part.rows)}
+    encoded = encode_sample(recipe, part, tokenizer)
+    # A row whose supervised part was cut off altogether is left out of training.
+    kept = [row for row in encoded if row.supervised_tokens]
+    return {
+        "rows": len(kept),
+        "tokens": sum(len(row.input_ids) for row in kept),
+        "supervised_tokens": sum(row.supervised_tokens for row in kept),
+        "truncated_tokens": sum(row.truncated_tokens for row in encoded),
+        "documents": len(encoded),
+    }
+
+
+def _packed_rows(recipe: Recipe, tokens: int) -> int | None:
+    """Rows after packing, taken as full: best-fit packing leaves a few percent of them empty at most."""
+    if recipe.kind == "pretrain":
+        return math.ceil(tokens / recipe.get("data.context_length"))
+    if recipe.get("training.packing"):
+        return math.ceil(tokens / recipe.get("training.max_length"))
+    return None
+
+
+def _stated_vocabulary(recipe: Recipe) -> int | None:
+    named = recipe.get("model.tokenizer")
+    return recipe.get("model.config.vocab_size") or (named.get("vocab_size") if isinstance(named, dict) else None)

@@ -1,0 +1,80 @@
+"""Which model a recipe trains, as far as it can be known without its weights."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hfrecipes.plan.parameters import build_config
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.problem import Problem, RecipeError
+
+_ADAPTER = "adapter_config.json"
+# The words of an adapter's config that decide how many parameters it has.
+_COUNTED_WORDS = (
+    *("r", "target_modules", "modules_to_save", "rank_pattern", "use_dora", "bias", "target_parameters"),
+    *("exclude_modules", "layers_to_transform", "layers_pattern"),
+)
+
+
+def planned_config(recipe: Recipe, vocab_size: int | None) -> Any:
+    """The transformers config of the model; a `Problem` that says why, where it cannot be had.
+
+    Args:
+        recipe: The recipe.
+        vocab_size: Size of the tokenizer, for a config that leaves it open; None where it is not known.
+
+    Raises:
+        RecipeError: where transformers refuses the config that the recipe spells out.
+    """
+    if recipe.get("model.config"):
+        return _from_recipe(recipe, vocab_size)
+    name = recipe.get("model.name_or_path")
+    local = recipe.find_file(name)
+    if (local / _ADAPTER).is_file() and not (local / "config.json").is_file():
+        settings = json.loads((local / _ADAPTER).read_text(encoding="utf-8"))
+        return _from_pretrained(recipe, settings["base_model_name_or_path"], settings.get("revision"))
+    return _from_pretrained(recipe, str(local) if local.exists() else name, recipe.get("model.revision"))
+
+
+def trained_adapter(recipe: Recipe) -> dict[str, Any] | None:
+    """The adapter that is trained: the recipe's, or the one in the folder that training starts from."""
+    if recipe.get("adapter") or not recipe.get("model.name_or_path"):
+        return recipe.get("adapter")
+    file = recipe.find_file(recipe.get("model.name_or_path")) / _ADAPTER
+    if not file.is_file():
+        return None
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    return {"method": "lora", **{word: settings[word] for word in _COUNTED_WORDS if settings.get(word) is not None}}
+
+
+def _from_recipe(recipe: Recipe, vocab_size: int | None) -> Any:
+    fields = dict(recipe.get("model.config"))
+    # As models.load fills it in, which is not imported here: it takes torch, trl's and peft's seconds for two lines.
+    context = recipe.get("data.context_length") or recipe.get("training.max_length")
+    if context:
+        fields.setdefault("n_positions" if fields["model_type"] == "gpt2" else "max_position_embeddings", context)
+    if "vocab_size" not in fields and vocab_size is None:
+        fault = "model.config.vocab_size follows from a tokenizer that is not at hand"
+        return Problem(recipe.where("model"), fault, "say model.config.vocab_size to plan without it", "unchecked")
+    fields.setdefault("vocab_size", vocab_size)
+    try:
+        return build_config(fields)
+    except ValueError as error:
+        problem = Problem(recipe.where("model.config"), f"transformers refuses this config: {error}", "correct it")
+        raise RecipeError(problem) from error
+
+
+def _from_pretrained(recipe: Recipe, name: str, revision: str | None) -> Any:
+    from transformers import AutoConfig
+
+    where = recipe.where("model.name_or_path")
+    try:
+        # Remote code is run by a run that was asked to, never by a plan.
+        return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        fix = "plan where the Hub can be reached, or after one run has cached it"
+        return Problem(
+            where, f"the config of {name} cannot be had, so its size is not known: {reason}", fix, "unchecked"
+        )

@@ -1,0 +1,224 @@
+"""How many parameters a model has, counted on torch's meta device: the real classes, without their weights.
+
+The only file of the plan that needs torch; it imports it inside its functions.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from hfrecipes.plan.shape import model_shape
+
+_EXPERTS = re.compile(r"(^|\.)experts(\.|$)")
+# Parts by the names that families give their modules, in the order in which they are tried.
+_PARTS = (
+    ("experts", _EXPERTS),
+    ("router", re.compile(r"(^|\.)(router|mlp\.gate|block_sparse_moe\.gate|shared_expert_gate)(\.|$)")),
+    ("attention", re.compile(r"attn|attention")),
+    ("mlp", re.compile(r"mlp|feed_forward|ffn|fc1|fc2|shared_expert")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterCount:
+    """Parameters of a model as it will be trained; a tied embedding counts once.
+
+    Args:
+        total: All, an adapter's included.
+        trainable: Those that the optimizer updates.
+        embedding: Those in lookup tables of tokens and positions, a tied output matrix with them.
+        non_embedding: The others, as transformers' `num_parameters(exclude_embeddings=True)` counts.
+        matmul: Those that meet one token in a matrix product: the output matrix once, of experts only the visited share.
+        trainable_matmul: Those of them that are trained.
+        unembedding: Those of the output matrix.
+        active: Those that one token uses; below `total` for a mixture of experts.
+        trainable_embedding: Trained ones in lookup tables (8-bit optimizers treat them apart).
+        quantized: Those kept in 4 or 8 bits.
+        gated_mlp: Whether the MLPs have a gate.
+        by_part: embedding, attention, mlp, experts, router, norm, unembedding, adapter, other; only those that occur.
+    """
+
+    total: int
+    trainable: int
+    embedding: int
+    non_embedding: int
+    matmul: int
+    trainable_matmul: int
+    unembedding: int
+    active: int
+    trainable_embedding: int
+    quantized: int
+    gated_mlp: bool
+    by_part: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One parameter, with the module that holds it."""
+
+    name: str
+    module: Any
+    parameter: Any
+
+
+def count_parameters(
+    config: Any, adapter: dict[str, Any] | None = None, quantization: dict[str, Any] | None = None
+) -> ParameterCount:
+    """Counts a causal language model, with its adapter, without loading or drawing a weight.
+
+    Args:
+        config: A transformers config, or a dict with `model_type` and its fields.
+        adapter: The recipe's `adapter` section.
+        quantization: The recipe's `quantization` section.
+
+    Raises:
+        ValueError: where transformers or peft cannot build this model or adapter.
+    """
+    config = build_config(config) if isinstance(config, dict) else config
+    with _on_meta_device():
+        from transformers import AutoModelForCausalLM
+
+        model = AutoModelForCausalLM.from_config(config)
+        quantized = _quantized(model, quantization)
+        output = model.get_output_embeddings()
+        output_weight = getattr(output, "weight", None)
+        if quantization:
+            model.requires_grad_(False)  # bitsandbytes' weights have no gradients
+        if adapter:
+            model = _with_adapter(model, adapter)
+    return _tally(list(_entries(model)), output_weight, quantized, _visited_share(config))
+
+
+def build_config(fields: dict[str, Any]) -> Any:
+    """A transformers config from `model_type` and its fields.
+
+    Raises:
+        ValueError: where the model type is unknown or its class refuses the fields.
+    """
+    from transformers import AutoConfig
+
+    fields = dict(fields)
+    model_type = fields.pop("model_type", None)
+    try:
+        return AutoConfig.for_model(model_type, **fields)
+    except ValueError:
+        raise
+    except Exception as error:  # strict config classes raise types of their own
+        raise ValueError(f"transformers refuses this config of model type {model_type!r}: {error}") from error
+
+
+@contextmanager
+def _on_meta_device() -> Iterator[None]:
+    import torch
+
+    # What bitsandbytes, transformers and peft remark about kernels and weight initialisation says nothing about a count.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _with_adapter(model: Any, adapter: dict[str, Any]) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    fields = {name: value for name, value in adapter.items() if name != "method"}
+    # How the adapter starts changes no count, and some starts decompose weights that are not here.
+    fields["init_lora_weights"] = False
+    return get_peft_model(model, LoraConfig(**{"task_type": "CAUSAL_LM", "target_modules": "all-linear", **fields}))
+
+
+def _quantized(model: Any, quantization: dict[str, Any] | None) -> set[int]:
+    """Ids of the weights that bitsandbytes replaces: linear layers, but for the output matrix and those asked to be left."""
+    if not quantization or not (quantization.get("load_in_4bit") or quantization.get("load_in_8bit")):
+        return set()
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    tied = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    skip = quantization.get("llm_int8_skip_modules")
+    output = model.get_output_embeddings()
+    return {
+        id(module.weight)
+        for name, module in model.named_modules()
+        if (type(module) is nn.Linear or isinstance(module, Conv1D))
+        and id(module.weight) not in tied
+        and (module is not output if skip is None else not any(_names(key, name) for key in skip))
+    }
+
+
+def _names(key: str, module: str) -> bool:
+    return f".{key}." in f".{module}."
+
+
+def _visited_share(config: Any) -> float:
+    """The share of its experts that a token visits."""
+    shape = model_shape(config)
+    return min(shape.experts_per_token / shape.num_experts, 1.0) if shape.num_experts else 1.0
+
+
+def _entries(model: Any) -> Iterator[_Entry]:
+    seen = set()
+    for path, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield _Entry(f"{path}.{name}", module, parameter)
+
+
+def _tally(entries: list[_Entry], output_weight: Any, quantized: set[int], visited: float) -> ParameterCount:
+    by_part: dict[str, int] = {}
+    sums = dict.fromkeys(("embedding", "matmul", "trainable_matmul", "active", "trainable_embedding"), 0)
+    for entry in entries:
+        count, trained = entry.parameter.numel(), entry.parameter.requires_grad
+        part = _part(entry, output_weight)
+        by_part[part] = by_part.get(part, 0) + count
+        used = round(count * visited) if _EXPERTS.search(entry.name) else count
+        sums["active"] += used
+        if _is_lookup(entry):
+            sums["embedding"] += count
+            sums["trainable_embedding"] += count * trained
+        if _multiplies(entry, output_weight):
+            sums["matmul"] += used
+            sums["trainable_matmul"] += used * trained
+    total = sum(by_part.values())
+    return ParameterCount(
+        total=total,
+        trainable=sum(entry.parameter.numel() for entry in entries if entry.parameter.requires_grad),
+        non_embedding=total - sums["embedding"],
+        unembedding=0 if output_weight is None else output_weight.numel(),
+        quantized=sum(entry.parameter.numel() for entry in entries if id(entry.parameter) in quantized),
+        gated_mlp=any(re.search(r"gate_proj|gate_up|\.w3\.|swiglu", entry.name) for entry in entries),
+        by_part=by_part,
+        **sums,
+    )
+
+
+def _is_lookup(entry: _Entry) -> bool:
+    from torch import nn
+
+    return isinstance(entry.module, nn.Embedding)
+
+
+def _multiplies(entry: _Entry, output_weight: Any) -> bool:
+    """Whether this parameter meets every token in a matrix product; the frozen twin of a copied module meets none."""
+    if ".original_module." in entry.name or "lora_embedding_A" in entry.name or entry.name.endswith("bias"):
+        return False
+    return entry.parameter is output_weight or (entry.parameter.dim() >= 2 and not _is_lookup(entry))
+
+
+def _part(entry: _Entry, output_weight: Any) -> str:
+    if "lora_" in entry.name or ".modules_to_save." in entry.name:
+        return "adapter"
+    if _is_lookup(entry):
+        return "embedding"
+    if entry.parameter is output_weight:
+        return "unembedding"
+    if "norm" in type(entry.module).__name__.lower():
+        return "norm"
+    return next((part for part, pattern in _PARTS if pattern.search(entry.name)), "other")

@@ -1,0 +1,98 @@
+"""The plan of a pipeline: a plan per step, with totals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hfrecipes.plan.counts import estimate_counts
+from hfrecipes.plan.model import planned_config
+from hfrecipes.plan.plan import Plan, make_plan
+from hfrecipes.recipe.hardware import Hardware
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.pipeline import expand_steps
+from hfrecipes.recipe.problem import Problem
+from hfrecipes.recipe.resolve import resolve
+from hfrecipes.recipe.rundir import RunDir
+
+
+@dataclass(frozen=True, slots=True)
+class PipelinePlan:
+    """Plans of the steps of a pipeline, in their order.
+
+    Args:
+        name: Name of the run.
+        steps: Step name and plan.
+    """
+
+    name: str
+    steps: tuple[tuple[str, Plan], ...]
+
+    @property
+    def flops(self) -> float | None:
+        """Model FLOPs of all steps; None where those of one are not known."""
+        return _sum([plan.compute and plan.compute.model_flops for _, plan in self.steps])
+
+    @property
+    def hours(self) -> float | None:
+        return _sum([plan.compute and plan.compute.hours for _, plan in self.steps])
+
+    @property
+    def memory_bytes(self) -> float | None:
+        """Of the step that needs most, since they run one after the other; None where one is not known."""
+        needs = [plan.memory_bytes for _, plan in self.steps]
+        return None if None in needs else max(need for need in needs if need is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: totals, and the plan of each step by its name."""
+        memory = None if self.memory_bytes is None else round(self.memory_bytes)
+        totals = {"flops": self.flops, "hours": self.hours, "memory_bytes": memory}
+        return {
+            "name": self.name,
+            "kind": "pipeline",
+            **totals,
+            "steps": {name: plan.to_dict() for name, plan in self.steps},
+        }
+
+
+def plan_pipeline(pipeline: Recipe, hardware: Hardware, world_size: int = 1) -> PipelinePlan:
+    """Plans every step. A step that takes an earlier step's model has that step's config.
+
+    Raises:
+        RecipeError: as `expand_steps` and `make_plan`.
+    """
+    # Nothing is written there: the folder only gives outputs of earlier steps their names.
+    folder = Path("runs") / pipeline.name
+    planned: dict[str, _Planned] = {}
+    for step in expand_steps(pipeline, folder):
+        recipe = resolve(step.recipe, hardware, world_size)
+        start = _start(recipe, planned, folder)
+        if start and start.recipe.get("adapter") and not recipe.get("adapter"):
+            recipe = recipe.replace(adapter=start.recipe.get("adapter"))  # it is trained further
+        reader = start.reader if start and not recipe.get("model.tokenizer") else recipe
+        data = estimate_counts(recipe, tokenizer_of=reader)
+        config = start.config if start else planned_config(recipe, data.vocab_size)
+        known = None if isinstance(config, Problem) else config
+        planned[step.name] = _Planned(recipe, make_plan(recipe, hardware, world_size, data, known), known, reader)
+    return PipelinePlan(pipeline.name, tuple((name, entry.plan) for name, entry in planned.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A step that is planned; `reader` is the recipe whose tokenizer its model reads with."""
+
+    recipe: Recipe
+    plan: Plan
+    config: Any
+    reader: Recipe
+
+
+def _start(recipe: Recipe, planned: dict[str, _Planned], folder: Path) -> _Planned | None:
+    """The earlier step whose model this one starts from."""
+    name = recipe.get("model.name_or_path")
+    return next((entry for step, entry in planned.items() if name == str(RunDir(folder / step).model)), None)
+
+
+def _sum(values: list[float | None]) -> float | None:
+    return None if None in values else sum(value for value in values if value is not None)

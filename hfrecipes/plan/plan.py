@@ -1,0 +1,298 @@
+"""What a recipe will cost: parameters, tokens, FLOPs, memory, disk and hours, before anything is started.
+
+Every figure is either known, or estimated and marked so, or left out with an *unchecked* problem that says why.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hfrecipes.plan import flops
+from hfrecipes.plan.advice import memory_problems
+from hfrecipes.plan.counts import DataCounts, estimate_counts
+from hfrecipes.plan.devices import DEFAULT_UTILISATION, measured_flops, recognise
+from hfrecipes.plan.footprint import Footprint, footprint
+from hfrecipes.plan.model import planned_config, trained_adapter
+from hfrecipes.plan.parameters import ParameterCount, count_parameters
+from hfrecipes.plan.shape import ModelShape, model_shape
+from hfrecipes.recipe.hardware import Hardware
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.resolve import BatchSplit, resolve, split_batch
+
+# TrainingArguments' own defaults.
+DEFAULT_EPOCHS = 3.0
+DEFAULT_SAVE_STEPS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Operations and time of the whole run.
+
+    Args:
+        model_flops: What the mathematics asks for.
+        hardware_flops: That, and what activation checkpointing computes again.
+        peak_flops: Of one device, per second; None where it is not known.
+        peak_source: A data sheet, or the measurement that gave it.
+        utilisation: Share of the peak that is assumed.
+        hours: Wall clock on all devices; None where the peak is not known.
+    """
+
+    model_flops: float
+    hardware_flops: float
+    peak_flops: float | None
+    peak_source: str | None
+    utilisation: float
+    hours: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan for one recipe on one sort of device; None stands for what could not be known.
+
+    Args:
+        name: Name of the run.
+        kind: Kind of the recipe.
+        model: What is trained, in a few words.
+        hardware: The device.
+        world_size: Processes, one device each.
+        batch: How an optimizer step's rows are divided.
+        row_tokens: Tokens of the longest row, for which memory is planned.
+        parameters: Counted on the meta device.
+        shape: Widths and depths.
+        data: Rows and tokens of one epoch.
+        steps: Optimizer steps.
+        epochs: Passes over the data.
+        tokens: Tokens that are read in training.
+        compute: FLOPs and hours.
+        memory: Bytes on each device, by part.
+        checkpoints: Checkpoints that lie on disk at the end.
+        estimated: Whether the counts of data rest on a sample of rows.
+        steps_estimated: Whether the steps follow from such counts.
+        problems: Warnings, and what was not checked.
+    """
+
+    name: str
+    kind: str
+    model: str
+    hardware: Hardware
+    world_size: int
+    batch: BatchSplit
+    row_tokens: int
+    parameters: ParameterCount | None
+    shape: ModelShape | None
+    data: DataCounts | None
+    steps: int | None
+    epochs: float | None
+    tokens: float | None
+    compute: Compute | None
+    memory: Footprint | None
+    checkpoints: int | None
+    estimated: bool
+    steps_estimated: bool
+    problems: tuple[Problem, ...] = field(default=())
+
+    @property
+    def memory_bytes(self) -> float | None:
+        return None if self.memory is None else self.memory.total
+
+    @property
+    def checkpoint_bytes(self) -> float | None:
+        return None if self.memory is None else self.memory.checkpoint
+
+    def to_dict(self) -> dict[str, Any]:
+        """The `plan` entry of run.json, with the details beside its six figures."""
+        counts = self.parameters
+        return {
+            "parameters": None if counts is None else asdict(counts),
+            "steps": self.steps,
+            "tokens": _whole(self.tokens),
+            "flops": None if self.compute is None else self.compute.model_flops,
+            "memory_bytes": _whole(self.memory_bytes),
+            "checkpoint_bytes": _whole(self.checkpoint_bytes),
+            "name": self.name,
+            "kind": self.kind,
+            "model": self.model,
+            "hardware": {**asdict(self.hardware), "world_size": self.world_size},
+            "batch": {**asdict(self.batch), "row_tokens": self.row_tokens},
+            "shape": None if self.shape is None else asdict(self.shape),
+            "data": None if self.data is None else asdict(self.data),
+            "epochs": self.epochs,
+            "compute": None if self.compute is None else asdict(self.compute),
+            "memory": None if self.memory is None else self.memory.parts,
+            "sharded_memory_bytes": None if self.memory is None else _whole(self.memory.sharded(self.world_size)),
+            "checkpoints": self.checkpoints,
+            "estimated": self.estimated,
+            "steps_estimated": self.steps_estimated,
+            "problems": [asdict(problem) for problem in self.problems],
+        }
+
+
+def make_plan(
+    recipe: Recipe,
+    hardware: Hardware,
+    world_size: int = 1,
+    data_counts: DataCounts | None = None,
+    config: Any = None,
+) -> Plan:
+    """Plans one run. Loads no weights; without `data_counts` it reads a sample of the data.
+
+    Args:
+        recipe: A recipe of any kind but `pipeline`, resolved or not.
+        hardware: The device that each process has.
+        world_size: Processes.
+        data_counts: Rows and tokens of prepared data; estimated from a sample of rows where absent.
+        config: The model's transformers config, where it is known from elsewhere (an earlier step of a pipeline).
+
+    Raises:
+        RecipeError: where the batch cannot be divided, or transformers or peft refuses the model or adapter.
+    """
+    recipe = resolve(recipe, hardware, world_size)
+    if adapter := trained_adapter(recipe):
+        recipe = recipe.replace(adapter=adapter)
+    batch = split_batch(recipe, hardware, world_size)
+    data = data_counts or estimate_counts(recipe)
+    config = config or planned_config(recipe, data.vocab_size)
+    problems = [*recipe.unchecked, *data.problems]
+    counts = shape = memory = compute = None
+    if isinstance(config, Problem):
+        problems.append(config)
+    else:
+        counts, shape = _counted(recipe, config), model_shape(config)
+    row_tokens = longest_row(recipe, shape)
+    if counts and shape:
+        memory = footprint(recipe, counts, shape, batch, row_tokens, world_size)
+        problems += [*memory.problems, *memory_problems(recipe, memory, hardware, world_size, batch)]
+    steps, epochs = _steps(recipe, data, batch)
+    tokens = _tokens(recipe, data, batch, steps)
+    if counts and shape and tokens is not None:
+        compute = _compute(recipe, counts, shape, tokens, _mean_row(recipe, data), hardware, world_size)
+    problems += _unknown(recipe, steps, compute, hardware)
+    return Plan(
+        name=recipe.name,
+        kind=recipe.kind,
+        model=_model_words(recipe),
+        hardware=hardware,
+        world_size=world_size,
+        batch=batch,
+        row_tokens=row_tokens,
+        parameters=counts,
+        shape=shape,
+        data=data,
+        steps=steps,
+        epochs=epochs,
+        tokens=tokens,
+        compute=compute,
+        memory=memory,
+        checkpoints=_checkpoints(recipe, steps),
+        estimated=data.estimated,
+        steps_estimated=data.estimated and recipe.get("training.max_steps", -1) <= 0,
+        problems=tuple(problems),
+    )
+
+
+def _unknown(recipe: Recipe, steps: int | None, compute: Compute | None, hardware: Hardware) -> list[Problem]:
+    problems = []
+    if steps is None:
+        fault = "the number of steps follows from rows that could not be counted"
+        problems.append(Problem(recipe.where("training"), fault, "or say training.max_steps", "unchecked"))
+    if compute is not None and compute.hours is None:
+        fault = f"hours: the peak of {hardware.name} is not known"
+        problems.append(Problem("hardware", fault, "name a device with --gpu", "unchecked"))
+    return problems
+
+
+def longest_row(recipe: Recipe, shape: ModelShape | None) -> int:
+    """Tokens of the longest row that training can meet."""
+    if recipe.kind == "pretrain":
+        return recipe.get("data.context_length")
+    limit = recipe.get("training.max_length")
+    return limit or (shape.max_positions if shape and shape.max_positions else 0)
+
+
+def _counted(recipe: Recipe, config: Any) -> ParameterCount:
+    adapter, quantization = recipe.get("adapter"), recipe.get("quantization")
+    try:
+        return count_parameters(config, adapter, quantization)
+    except Exception as error:  # whatever transformers or peft finds amiss, in whichever type
+        section = "adapter" if adapter else "model"
+        problem = Problem(recipe.where(section), f"cannot be built: {error}", f"correct the {section} section")
+        raise RecipeError(problem) from error
+
+
+def _steps(recipe: Recipe, data: DataCounts, batch: BatchSplit) -> tuple[int | None, float | None]:
+    """Optimizer steps and epochs; an epoch's last batch is completed from the next, so its steps are rounded up."""
+    rows = data.rows
+    per_epoch = None if rows is None else math.ceil(rows / batch.global_batch_size)
+    max_steps = recipe.get("training.max_steps", -1)
+    if max_steps > 0:
+        return max_steps, None if not per_epoch else max_steps / per_epoch
+    epochs = float(recipe.get("training.num_train_epochs", DEFAULT_EPOCHS))
+    return (None if per_epoch is None else math.ceil(epochs * per_epoch)), epochs
+
+
+def _tokens(recipe: Recipe, data: DataCounts, batch: BatchSplit, steps: int | None) -> float | None:
+    """Tokens read in all steps; every step has a full batch."""
+    per_row = _mean_row(recipe, data)
+    return None if steps is None or per_row is None else steps * batch.global_batch_size * per_row
+
+
+def _mean_row(recipe: Recipe, data: DataCounts) -> float | None:
+    if recipe.kind == "pretrain":
+        return float(recipe.get("data.context_length"))
+    return data.tokens / data.rows if data.tokens is not None and data.rows else None
+
+
+def _compute(
+    recipe: Recipe,
+    counts: ParameterCount,
+    shape: ModelShape,
+    tokens: float,
+    mean_row: float | None,
+    hardware: Hardware,
+    world_size: int,
+) -> Compute:
+    attention = flops.attention_flops(shape.windows, shape.num_heads * shape.head_dim, max(mean_row or 1.0, 1.0))
+    per_token = flops.token_flops(
+        counts.matmul,
+        counts.trainable_matmul,
+        attention,
+        checkpointing=recipe.get("training.gradient_checkpointing", False),
+        unembedding=counts.unembedding,
+    )
+    device = recognise(hardware)
+    peak, source = (device.peak_flops, device.source) if device else (None, None)
+    if hardware.device == "cpu":
+        peak, source = measured_flops(), "a matrix product measured on this machine"
+    total = per_token.model * tokens
+    hours = None if peak is None else flops.device_hours(total, peak, DEFAULT_UTILISATION) / world_size
+    return Compute(total, per_token.hardware * tokens, peak, source, DEFAULT_UTILISATION, hours)
+
+
+def _checkpoints(recipe: Recipe, steps: int | None) -> int | None:
+    """How many checkpoints lie on disk at the end of training."""
+    strategy = recipe.get("training.save_strategy", "steps")
+    if strategy == "no":
+        return 0
+    if steps is None:
+        return recipe.get("training.save_total_limit")
+    every = recipe.get("training.save_steps", DEFAULT_SAVE_STEPS)
+    every = math.ceil(every * steps) if every < 1 else every
+    written = math.ceil(steps / every) if strategy == "steps" else math.ceil(recipe.get("training.num_train_epochs", 1))
+    return min(written, recipe.get("training.save_total_limit", written))
+
+
+def _model_words(recipe: Recipe) -> str:
+    name = recipe.get("model.name_or_path") or f"{recipe.get('model.config.model_type')} from random weights"
+    words = [name]
+    if adapter := recipe.get("adapter"):
+        words.append(f"{adapter['method']} r={adapter.get('r', 8)}")
+    if quantization := recipe.get("quantization"):
+        words.append("4-bit" if quantization.get("load_in_4bit") else "8-bit")
+    return " + ".join(words)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)

@@ -1,0 +1,213 @@
+"""What the model will see: rows that come out of the functions that prepare the training data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
+
+from hfrecipes.data.encode import IGNORED
+from hfrecipes.data.formats import example_texts
+from hfrecipes.data.packing import pack_documents
+from hfrecipes.data.settings import pack_settings
+from hfrecipes.models.tokenizer import Tokenizer
+from hfrecipes.plan.sample import SampledSource, encode_sample, sample_examples, tokenize_sample
+from hfrecipes.recipe.loader import Recipe
+
+# A run of tokens longer than this is shown by its beginning and end.
+LONGEST_RUN = 120
+LONGEST_TEXT = 1200
+_SUPERVISED, _CONTEXT = "bold green", "dim"
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewRow:
+    """One row of training data.
+
+    Args:
+        source: `name/split`.
+        where: The place of the row, of its first document where documents are packed.
+        tokens: Text of each token and whether the loss looks at it; a row's first token is never predicted.
+        truncated_tokens: Tokens that the longest allowed row cut off.
+    """
+
+    source: str
+    where: str
+    tokens: list[tuple[str, bool]]
+    truncated_tokens: int = 0
+
+    @property
+    def supervised_share(self) -> float:
+        """The share of tokens that carry loss."""
+        return sum(carries for _, carries in self.tokens) / len(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePreview:
+    """A few rows of a source, and what holds for a sample of it.
+
+    Args:
+        source: `name/split`.
+        rows: The rows to show.
+        sampled: Rows in the sample.
+        supervised_share: Share of its tokens that carry loss.
+        truncated_share: Share of its tokens that were cut off.
+        truncated_rows: Rows of the sample that were cut.
+        dropped_rows: Those of them that lost all that carries loss; training leaves them out.
+    """
+
+    source: str
+    rows: list[PreviewRow]
+    sampled: int
+    supervised_share: float
+    truncated_share: float
+    truncated_rows: int
+    dropped_rows: int = 0
+
+
+def preview_sources(
+    recipe: Recipe, sampled: Sequence[SampledSource], tokenizer: Tokenizer, count: int
+) -> list[SourcePreview]:
+    """Encodes a sample of each source and keeps the first `count` rows of it to show.
+
+    Args:
+        recipe: A resolved recipe.
+        sampled: From `sample_sources`.
+        tokenizer: The recipe's.
+        count: Rows of each source to show.
+
+    Raises:
+        RecipeError: where a row cannot be used.
+    """
+    preview = _preview_packed if recipe.kind == "pretrain" else _preview_examples
+    return [preview(recipe, part, tokenizer, count) for part in sampled]
+
+
+def _preview_examples(recipe: Recipe, sampled: SampledSource, tokenizer: Tokenizer, count: int) -> SourcePreview:
+    encoded = encode_sample(recipe, sampled, tokenizer)
+    title = sampled.source.title
+    rows = [
+        PreviewRow(title, row.where, label_tokens(result.input_ids, result.labels, tokenizer), result.truncated_tokens)
+        for row, result in zip(sampled.rows[:count], encoded, strict=False)
+    ]
+    kept = [result for result in encoded if result.supervised_tokens]
+    tokens = sum(len(result.input_ids) for result in kept)
+    truncated = sum(result.truncated_tokens for result in encoded)
+    return SourcePreview(
+        source=title,
+        rows=rows,
+        sampled=len(encoded),
+        supervised_share=sum(result.supervised_tokens for result in kept) / max(tokens, 1),
+        truncated_share=truncated / (truncated + sum(len(result.input_ids) for result in encoded)),
+        truncated_rows=sum(result.truncated_tokens > 0 for result in encoded),
+        dropped_rows=len(encoded) - len(kept),
+    )
+
+
+def _preview_packed(recipe: Recipe, sampled: SampledSource, tokenizer: Tokenizer, count: int) -> SourcePreview:
+    settings, eos_id = pack_settings(recipe), tokenizer.eos_token_id
+    documents = tokenize_sample(recipe, sampled, tokenizer)
+    packed = list(pack_documents(documents, settings.context_length, eos_id or 0, settings.document_mask))
+    starts = _first_documents(documents, settings.context_length)
+    title = sampled.source.title
+    rows = [
+        PreviewRow(title, sampled.rows[start].where, label_tokens(row.input_ids, row.labels, tokenizer))
+        for row, start in zip(packed[:count], starts, strict=False)
+    ]
+    tokens = sum(len(row.input_ids) for row in packed)
+    # The first token of a row is never a target, whatever its label.
+    supervised = sum(int((row.labels[1:] != IGNORED).sum()) for row in packed)
+    return SourcePreview(title, rows, len(documents), supervised / tokens, 0.0, 0)
+
+
+def _first_documents(documents: Sequence[Sequence[int]], context_length: int) -> Iterator[int]:
+    """For each packed row, the document in which it begins."""
+    position = 0
+    for index, document in enumerate(documents):
+        end = position + len(document) + 1
+        yield from (index for _ in range(-(-position // context_length), -(-end // context_length)))
+        position = end
+
+
+def label_tokens(ids: Sequence[int], labels: Sequence[int], tokenizer: Tokenizer) -> list[tuple[str, bool]]:
+    """The text of each token and whether it carries loss.
+
+    A character that is spread over several tokens stands with the first of them, and the others are empty.
+    """
+    ids = [int(token) for token in ids]
+    texts: list[str] = []
+    begin = 0  # of the tokens whose text is not complete yet
+    for index in range(len(ids)):
+        context = ids[max(0, begin - 1) : begin]
+        text = tokenizer.decode(context + ids[begin : index + 1])[len(tokenizer.decode(context)) :]
+        unfinished = text.endswith("\ufffd") and index - begin < 3 and index + 1 < len(ids)
+        texts.append("")
+        if not unfinished:
+            texts[begin] = text
+            begin = index + 1
+    carries = [index > 0 and label != IGNORED for index, label in enumerate(labels)]
+    return list(zip(texts, carries, strict=True))
+
+
+# To the terminal.
+
+
+def colours(console: Console) -> bool:
+    """Whether colour can tell tokens apart; else brackets do."""
+    return console.is_terminal and not console.no_color and not os.environ.get("NO_COLOR")
+
+
+def print_previews(console: Console, previews: Sequence[SourcePreview], max_length: int | None) -> None:
+    """Shows the rows: tokens that carry loss bold and green, or between 【 and 】 where there are no colours."""
+    legend = Text("tokens that carry loss", _SUPERVISED) if colours(console) else Text("【tokens that carry loss】")
+    console.print(Text.assemble("What the model sees. ", legend, "; the others are context."))
+    for preview in previews:
+        for row in preview.rows:
+            cut = f", {row.truncated_tokens:,} cut off" if row.truncated_tokens else ""
+            share = f"{len(row.tokens):,} tokens, {row.supervised_share:.0%} carry loss{cut}"
+            console.print(f"\n[bold]{escape(row.where)}[/bold] ({share})", highlight=False)
+            console.print(render_row(row, brackets=not colours(console)), highlight=False, soft_wrap=True)
+        console.print("\n" + escape(_summary(preview, max_length)), highlight=False)
+
+
+def render_row(row: PreviewRow, *, brackets: bool) -> Text:
+    """A row as styled text; line ends are made visible, and long runs are shortened in their middle."""
+    text = Text()
+    for carries, group in groupby(row.tokens, key=lambda token: token[1]):
+        shown = _shorten([token for token, _ in group]).replace("\n", "⏎\n")
+        text.append(f"【{shown}】" if brackets and carries else shown, _SUPERVISED if carries else _CONTEXT)
+    return text
+
+
+def _shorten(tokens: list[str]) -> str:
+    if len(tokens) <= LONGEST_RUN:
+        return "".join(tokens)
+    half = LONGEST_RUN // 2
+    left_out = len(tokens) - 2 * half
+    return "".join(tokens[:half]) + f"\n… {left_out:,} more tokens …\n" + "".join(tokens[-half:])
+
+
+def _summary(preview: SourcePreview, max_length: int | None) -> str:
+    share = f"{preview.source}: {preview.supervised_share:.1%} of the tokens carry loss"
+    cut = ""
+    if max_length is not None:
+        cut = f"; {preview.truncated_rows} rows are longer than {max_length:,} tokens"
+        cut += f" and lose {preview.truncated_share:.1%} of all tokens" if preview.truncated_rows else ""
+        cut += f"; {preview.dropped_rows} of them keep nothing to learn from" if preview.dropped_rows else ""
+    return f"{share}{cut} (sample of {preview.sampled} rows)"
+
+
+def print_texts(console: Console, recipe: Recipe, sampled: Sequence[SampledSource], count: int) -> None:
+    """Shows rows as text, where there is no tokenizer yet."""
+    for part in sampled:
+        few = replace(part, rows=part.rows[:count])
+        for row, example in zip(few.rows, sample_examples(recipe, few), strict=True):
+            console.print(f"\n[bold]{escape(row.where)}[/bold]", highlight=False)
+            text = "\n".join(example_texts(example))
+            shown = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + f" … {len(text) - LONGEST_TEXT:,} more"
+            console.print(Text(shown), highlight=False, soft_wrap=True)

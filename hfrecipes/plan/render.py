@@ -1,0 +1,186 @@
+"""A plan as one screen of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hfrecipes.plan.flops import pf_s_days
+from hfrecipes.plan.pipeline import PipelinePlan
+from hfrecipes.plan.plan import Plan
+from hfrecipes.recipe.problem import Problem
+
+_MARKS = {"error": "[bold red]✗[/]", "warning": "[bold yellow]![/]", "unchecked": "[cyan]?[/]"}
+
+
+def print_plan(console: Console, plan: Plan, title: str | None = None) -> None:
+    """Prints a plan. `≈` stands before figures that rest on a sample of rows or on an assumed rate."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, words in plan_lines(plan):
+        table.add_row(name, escape(words))
+    console.print(f"\n[bold]{escape(title or plan.name)}[/] · {plan.kind} · {escape(plan.model)}", highlight=False)
+    console.print(table, highlight=False)
+    print_problems(console, plan.problems)
+
+
+def print_pipeline(console: Console, plan: PipelinePlan) -> None:
+    """Prints the plan of each step, and the totals."""
+    for name, step in plan.steps:
+        print_plan(console, step, f"{plan.name}/{name}")
+    totals = [
+        "FLOPs unknown" if plan.flops is None else f"≈ {plan.flops:.2e} FLOPs",
+        "hours unknown" if plan.hours is None else f"≈ {duration(plan.hours)}",
+        "memory unknown" if plan.memory_bytes is None else f"≈ {gib(plan.memory_bytes)} for the largest step",
+    ]
+    console.print(f"\n[bold]{escape(plan.name)}[/] · {len(plan.steps)} steps · " + " · ".join(totals), highlight=False)
+
+
+def print_problems(console: Console, problems: Iterable[Problem]) -> None:
+    """Prints warnings and what was not checked, each once."""
+    for problem in dict.fromkeys(problems):
+        mend = f" ({problem.fix})" if problem.fix else ""
+        word = "unchecked: " if problem.severity == "unchecked" else ""
+        text = escape(f"{problem.where}: {word}{problem.message}{mend}")
+        console.print(f"{_MARKS[problem.severity]} {text}", highlight=False, soft_wrap=True)
+
+
+def plan_lines(plan: Plan) -> list[tuple[str, str]]:
+    """Name and words of each line; a line whose figures are not known says so."""
+    lines = [
+        ("Model", _model(plan)),
+        ("Data", _data(plan)),
+        ("Batch", _batch(plan)),
+        ("Training", _training(plan)),
+        ("Compute", _compute(plan)),
+        ("Time", _time(plan)),
+        ("Memory", _memory(plan)),
+        ("Checkpoint", _checkpoint(plan)),
+    ]
+    return [(name, words or "unknown, see below") for name, words in lines]
+
+
+def _model(plan: Plan) -> str:
+    counts = plan.parameters
+    if counts is None:
+        return ""
+    words = [f"{count(counts.total)} parameters"]
+    if counts.active < counts.total:
+        words.append(f"{count(counts.active)} active")
+    if counts.trainable < counts.total:
+        words.append(f"{count(counts.trainable)} trained ({counts.trainable / counts.total:.2%})")
+    parts = ", ".join(f"{name} {count(size)}" for name, size in counts.by_part.items())
+    return ", ".join(words) + f": {parts}"
+
+
+def _data(plan: Plan) -> str:
+    data = plan.data
+    if data is None or data.rows is None or data.tokens is None:
+        return ""
+    about = "≈ " if data.estimated else ""
+    words = [f"{about}{data.rows:,} rows, {about}{count(data.tokens)} tokens an epoch"]
+    if data.supervised_tokens is not None and data.supervised_tokens < data.tokens:
+        words.append(f"{about}{data.supervised_tokens / data.tokens:.0%} of them carry loss")
+    if data.truncated_tokens:
+        words.append(f"{about}{data.truncated_tokens / (data.tokens + data.truncated_tokens):.1%} cut off")
+    if data.estimated:
+        words.append(f"from a sample of {data.sampled} rows")
+    return ", ".join(words)
+
+
+def _batch(plan: Plan) -> str:
+    split = plan.batch
+    rows = f"{split.global_batch_size} rows = {split.micro_batch_size} × {split.accumulation_steps} accumulated"
+    devices = f" × {plan.world_size} devices" if plan.world_size > 1 else ""
+    return f"{rows}{devices}, of at most {plan.row_tokens:,} tokens each"
+
+
+def _training(plan: Plan) -> str:
+    if plan.steps is None:
+        return ""
+    about = "≈ " if plan.estimated else ""
+    steps = about if plan.steps_estimated else ""
+    words = [f"{steps}{plan.steps:,} steps"]
+    if plan.epochs is not None:
+        epochs = f"{plan.epochs:.3g} {'epoch' if plan.epochs == 1 else 'epochs'}"
+        words[0] += f" ({'' if steps else about}{epochs})"
+    if plan.tokens is not None:
+        words.append(f"{steps if plan.kind == 'pretrain' else about}{count(plan.tokens)} tokens")
+        if plan.parameters is not None:
+            words.append(f"{plan.tokens / plan.parameters.total:.3g} a parameter")
+    return ", ".join(words)
+
+
+def _compute(plan: Plan) -> str:
+    if plan.compute is None:
+        return ""
+    compute = plan.compute
+    words = f"≈ {compute.model_flops:.2e} FLOPs"
+    days = pf_s_days(compute.model_flops)
+    if days >= 0.01:
+        words += f" = {days:.3g} PF/s-days"
+    if compute.hardware_flops > compute.model_flops:
+        words += f"; {compute.hardware_flops:.2e} with what checkpointing computes again"
+    return words
+
+
+def _time(plan: Plan) -> str:
+    if plan.compute is None or plan.compute.hours is None or plan.compute.peak_flops is None:
+        return ""
+    compute = plan.compute
+    rate = f"{compute.utilisation:.0%} of {compute.peak_flops / 1e12:,.3g} TFLOP/s"
+    devices = f"{plan.world_size} × {plan.hardware.name}"
+    return f"≈ {duration(compute.hours)} of training on {devices}, at {rate} ({compute.peak_source})"
+
+
+def _memory(plan: Plan) -> str:
+    if plan.memory is None:
+        return ""
+    parts = ", ".join(f"{name} {gib(size)}" for name, size in plan.memory.parts.items() if size)
+    room = f" of {gib(plan.hardware.memory_bytes)}" if plan.hardware.memory_bytes else ""
+    device = "a device" if plan.world_size > 1 else plan.hardware.device
+    words = f"≈ {gib(plan.memory.total)}{room} ({device}): {parts}"
+    if plan.world_size > 1:
+        words += f"; {gib(plan.memory.sharded(plan.world_size))} sharded (FSDP, ZeRO-3)"
+    return words
+
+
+def _checkpoint(plan: Plan) -> str:
+    if plan.memory is None:
+        return ""
+    if plan.checkpoints == 0:
+        return "none (save_strategy: no)"
+    words = f"≈ {gib(plan.memory.checkpoint)} each"
+    if plan.checkpoints is not None:
+        words += f", {plan.checkpoints} kept: {gib(plan.checkpoints * plan.memory.checkpoint)} on disk"
+    return words
+
+
+def count(number: float) -> str:
+    """Three digits and a unit: 812, 12.3K, 4.56M, 7.89B, 1.2T."""
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if number >= size:
+            value = number / size
+            return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}{unit}"
+    return f"{number:.0f}"
+
+
+def gib(size: float) -> str:
+    """Bytes in GiB, or in MiB or KiB below a tenth of one."""
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB")):
+        if size >= unit / 10:
+            return f"{size / unit:,.1f} {name}" if size >= unit else f"{size / unit:.2f} {name}"
+    return f"{size / 1024:.1f} KiB"
+
+
+def duration(hours: float) -> str:
+    """Seconds, minutes, hours or days, whichever reads best."""
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} seconds"
+    if hours < 2:
+        return f"{hours * 60:.0f} minutes"
+    return f"{hours:.1f} hours" if hours < 72 else f"{hours:,.0f} hours ({hours / 24:.1f} days)"

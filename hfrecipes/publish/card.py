@@ -1,0 +1,226 @@
+"""A model card made of the facts of a run and of nothing else, so that it cannot claim what the run did not do."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from datetime import datetime
+from typing import Any
+
+import yaml
+
+from hfrecipes.publish import tables
+from hfrecipes.publish.evaluations import TUNED, EvaluationRow, evaluation_models, evaluation_rows
+from hfrecipes.publish.figures import count, dig, duration, is_number, short
+from hfrecipes.publish.header import base_on_hub, is_adapter, languages_of, license_of, render_header
+from hfrecipes.publish.limitations import limitations
+from hfrecipes.publish.naming import portable_value
+from hfrecipes.publish.templates import render_template
+
+EVALUATION_HEADING = "Evaluation"
+
+_SAMPLE_CHARACTERS = 1200
+_PROMPT_CHARACTERS = 300
+
+# A conversation of several turns, as samples show it.
+_TURNS = re.compile(r"(system|user|assistant): ")
+
+_TRAINED = {
+    "pretrain": "trained on next-token prediction",
+    "sft": "instruction-tuned (supervised fine-tuning)",
+}
+
+
+def render_card(
+    facts: dict[str, Any], metrics: list[dict[str, Any]], repo_id: str | None = None, base_model: str | None = None
+) -> str:
+    """The README.md of a model repository.
+
+    Args:
+        facts: The contents of run.json. Any part but `name` may be missing; its section then is too.
+        metrics: The lines of metrics.jsonl.
+        repo_id: Where the card will stand; the snippets load from there, else from the run directory.
+        base_model: Hub id of the base, for a run whose base was a folder that has been published since.
+    """
+    name = str(facts.get("name") or "model")
+    return render_template(
+        "model_card.md.jinja",
+        header=render_header(facts, base_model),
+        name=name,
+        model_id=json.dumps(repo_id or local_model_id(name)),
+        lead=_lead(facts, base_model),
+        results=_headlines(facts),
+        intended=_intended(facts),
+        snippet=_snippet(facts, base_model),
+        data=[tables.DATA_COLUMNS, *tables.data_rows(facts)],
+        hyperparameters=tables.hyperparameter_rows(facts),
+        compute=tables.compute_rows(facts),
+        curve=_loss_curve(metrics),
+        plan=[tables.PLAN_COLUMNS, *tables.plan_rows(facts)],
+        evaluation=evaluation_table(facts),
+        samples=_samples(facts),
+        limitations=limitations(facts, languages_of(facts)),
+        warnings=tables.warnings_of(facts),
+        license=license_of(facts),
+        versions=tables.version_rows(facts),
+        command=_command(facts),
+        recipe=recipe_text(facts),
+        citation=_citation(facts, name, repo_id, base_model),
+    )
+
+
+def local_model_id(name: str) -> str:
+    """What the snippets of an unpublished card load: the model folder, from where the run was started."""
+    return f"runs/{name}/model"
+
+
+def evaluation_table(facts: dict[str, Any]) -> list[list[str]]:
+    """Heading and rows of the card's evaluation table; empty where nothing was measured.
+
+    The tuned model's cell is bold where its whole interval is better than every baseline's.
+    """
+    rows, models = evaluation_rows(facts), evaluation_models(facts)
+    if not rows:
+        return []
+    return [["Data set", "Metric", *models, "n"], *(_evaluation_row(row, models) for row in rows)]
+
+
+def _evaluation_row(row: EvaluationRow, models: list[str]) -> list[str]:
+    cells = {model: row.cell(model) for model in models}
+    if row.is_clear_win:
+        cells[TUNED] = f"**{cells[TUNED]}**"
+    return [row.dataset, row.title, *cells.values(), row.n]
+
+
+def _lead(facts: dict[str, Any], base_model: str | None) -> str:
+    """What the model is, in two sentences."""
+    architecture = dig(facts, "model.model_type") or "causal"
+    what = f"{tables.parameters_text(facts)}{architecture} language model"
+    sources = list(dict.fromkeys(tables.data_name(d) for d in facts.get("data") or [] if d.get("role") == "train"))
+    on = f" on {', '.join(f'`{source}`' for source in sources)}" if sources else ""
+    trained = _TRAINED.get(str(facts.get("kind")), "trained")
+    base = base_on_hub(facts, base_model)
+    linked = f"[{base}](https://huggingface.co/{base})" if base else None
+    origin = linked or (f"the run `{tables.base_name(facts)}`" if tables.base_name(facts) else None)
+    if is_adapter(facts) and origin:
+        trainable = dig(facts, "model.parameters.trainable")
+        size = f" with {short(trainable)} trainable parameters" if is_number(trainable) else ""
+        return f"An adapter{size} for {origin}, a {what}, {trained}{on}."
+    start = f"starting from {origin}" if origin else "starting from random weights"
+    return f"A {what}, {trained}{on}, {start}."
+
+
+def _headlines(facts: dict[str, Any]) -> list[str]:
+    """One line per result that can be set against a baseline, and one on what the training took."""
+    lines = []
+    for row in evaluation_rows(facts):
+        if TUNED in row.by_model and row.baselines:
+            against = ", ".join(f"{model} {measured.text}" for model, measured in row.baselines.items())
+            lines.append(f"{row.title} on `{row.dataset}`: **{row.by_model[TUNED].text}** ({against}; n = {row.n})")
+    tokens, seconds = dig(facts, "training.tokens"), dig(facts, "training.wall_seconds")
+    if is_number(tokens) and is_number(seconds) and tables.hardware_name(facts):
+        lines.append(f"{count(tokens)} tokens in {duration(seconds)} on {tables.hardware_name(facts)}")
+    return lines
+
+
+def _intended(facts: dict[str, Any]) -> str:
+    if facts.get("kind") == "pretrain":
+        return (
+            "Continuing text of the kind it was trained on, as a starting point for fine-tuning, and for studying how "
+            "such a model is trained. It follows no instructions: it continues text."
+        )
+    shown = " (see the samples below)" if facts.get("samples") else ""
+    return f"Answering prompts of the form it was trained on{shown}, and studying how such a model is trained."
+
+
+def _snippet(facts: dict[str, Any], base_model: str | None) -> dict[str, Any]:
+    """What the template needs for code that runs: how to load, and what to ask.
+
+    The prompt is one that the run itself generated from, where a short one in one turn is among its samples. What was
+    fine-tuned is asked through the chat template unless `model.chat_template` says that it was trained on bare text.
+    """
+    pretrained = facts.get("kind") == "pretrain"
+    template = dig(facts, "model.chat_template")
+    revision = dig(facts, "model.revision")
+    return {
+        "adapter": is_adapter(facts),
+        "chat": not pretrained if template is None else bool(template),
+        "prompt": repr(_short_prompt(facts) or ("Once upon a time" if pretrained else "What is a language model?")),
+        "base": base_on_hub(facts, base_model),
+        "base_revision": revision if is_adapter(facts) and not base_model else None,
+    }
+
+
+def _short_prompt(facts: dict[str, Any]) -> str | None:
+    """The shortest prompt among the trained model's samples that fits into a snippet."""
+    samples = [sample for sample in facts.get("samples") or [] if sample.get("model") == TUNED]
+    prompts = [sample["prompt"] for sample in samples if isinstance(sample.get("prompt"), str)]
+    fitting = [p for p in prompts if p.strip() and len(p) <= _PROMPT_CHARACTERS and not _TURNS.match(p)]
+    return min(fitting, key=len, default=None)
+
+
+def _loss_curve(metrics: list[dict[str, Any]]) -> str:
+    """First and last logged training loss with their steps, in one sentence; empty without a log."""
+    logged = [m for m in metrics if is_number(m.get("loss")) and is_number(m.get("step"))]
+    if len(logged) < 2:
+        return ""
+    first, last = logged[0], logged[-1]
+    return (
+        f"The logged training loss went from {first['loss']:.4g} (step {count(first['step'])}) "
+        f"to {last['loss']:.4g} (step {count(last['step'])})."
+    )
+
+
+def _samples(facts: dict[str, Any]) -> list[dict[str, str]]:
+    """Prompt, completion and reference of each sample, cut to a readable length, fenced so that nothing breaks out."""
+    found = []
+    for sample in facts.get("samples") or []:
+        parts = {key: _cut(str(sample[key])) for key in ("prompt", "completion", "reference") if sample.get(key)}
+        longest = max((len(run) for text in parts.values() for run in re.findall(r"`{3,}", text)), default=2)
+        found.append({"model": str(sample.get("model") or TUNED), "fence": "`" * (longest + 1), **parts})
+    return [sample for sample in found if "completion" in sample]
+
+
+def _cut(text: str) -> str:
+    text = text.strip("\n")
+    if len(text) <= _SAMPLE_CHARACTERS:
+        return text
+    return f"{text[:_SAMPLE_CHARACTERS]} […{len(text) - _SAMPLE_CHARACTERS} more characters]"
+
+
+def _command(facts: dict[str, Any]) -> str | None:
+    """The command of the run as it can be given elsewhere."""
+    program, *arguments = portable_value(facts.get("command") or [""])
+    # Launchers start the package as a module; the name of the file that Python found says nothing.
+    program = "python -m hfrecipes" if program.endswith("__main__.py") else program
+    return shlex.join([*program.split(), *arguments]) if program else None
+
+
+def recipe_text(facts: dict[str, Any]) -> str:
+    """The resolved recipe as YAML, without paths of the machine."""
+    recipe = portable_value(facts.get("recipe") or {})
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100).rstrip() if recipe else ""
+
+
+def _citation(facts: dict[str, Any], name: str, repo_id: str | None, base_model: str | None) -> dict[str, str]:
+    key = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "model"
+    fields = {"title": re.sub(r"([{}\\&%$#_])", r"\\\1", name)}
+    if repo_id and "/" in repo_id:
+        fields["author"] = repo_id.split("/")[0]
+        fields["howpublished"] = f"\\url{{https://huggingface.co/{repo_id}}}"
+    year = _year(facts)
+    if year:
+        fields["year"] = year
+    base = base_on_hub(facts, base_model) or tables.base_name(facts)
+    made = f"trained with hfrecipes {facts['hfrecipes']}" if facts.get("hfrecipes") else "trained with hfrecipes"
+    fields["note"] = f"Language model, {made}" + (f", from {base}" if base else "")
+    return {"key": key, **fields}
+
+
+def _year(facts: dict[str, Any]) -> str | None:
+    started = facts.get("finished") or facts.get("started")
+    try:
+        return str(datetime.fromisoformat(str(started).replace("Z", "+00:00")).year)
+    except ValueError:
+        return None

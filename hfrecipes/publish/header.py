@@ -1,0 +1,115 @@
+"""The YAML header of a card: what the Hub indexes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from hfrecipes.publish.evaluations import TUNED, EvaluationRow, evaluation_rows
+from hfrecipes.publish.figures import dig
+from hfrecipes.publish.naming import is_hub_id
+from hfrecipes.publish.tables import data_name, is_hub_dataset
+
+# The identifiers that the Hub knows (huggingface.co/docs/hub/repositories-licenses); others are `other` plus a name.
+_LICENSES = (
+    "apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0 "
+    "bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda cc "
+    "cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 "
+    "cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 "
+    "cdla-sharing-1.0 cdla-permissive-1.0 cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 "
+    "eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc h-research intel-research lppl-1.3c "
+    "ms-pl apple-ascl apple-amlr mpl-2.0 odc-by odbl openmdw-1.0 openrail++ osl-3.0 postgresql ofl-1.1 ncsa "
+    "unlicense zlib pddl lgpl-lr deepfloyd-if-license fair-noncommercial-research-license llama2 llama3 llama3.1 "
+    "llama3.2 llama3.3 llama4 grok2-community gemma unknown other"
+)
+LICENSES = frozenset(_LICENSES.split())
+
+TASK = "text-generation"
+
+
+def languages_of(facts: dict[str, Any]) -> list[str]:
+    """The languages that the recipe declares under `publish.language`."""
+    declared = dig(facts, "recipe.publish.language")
+    if not declared:
+        return []
+    return [declared] if isinstance(declared, str) else [str(language) for language in declared]
+
+
+def license_of(facts: dict[str, Any]) -> str | None:
+    """The licence that the recipe declares for the model; None where it declares none."""
+    declared = dig(facts, "recipe.publish.license")
+    return str(declared) if declared else None
+
+
+def base_on_hub(facts: dict[str, Any], base_model: str | None = None) -> str | None:
+    """The Hub id of what the weights started from; a folder has none unless the publisher names one."""
+    if base_model:
+        return base_model
+    base = dig(facts, "model.base")
+    return base if is_hub_id(base) else None
+
+
+def is_adapter(facts: dict[str, Any]) -> bool:
+    """Whether the run left an adapter rather than whole weights."""
+    return bool(dig(facts, "model.adapter"))
+
+
+def render_header(facts: dict[str, Any], base_model: str | None = None) -> str:
+    """The YAML between the two `---` lines, without them."""
+    header: dict[str, Any] = {}
+    license = license_of(facts)
+    if license:
+        known = license.lower() in LICENSES
+        header["license"] = license.lower() if known else "other"
+        if not known:
+            header["license_name"] = license.lower().replace(" ", "-")
+    if languages_of(facts):
+        header["language"] = languages_of(facts)
+    header["library_name"] = "peft" if is_adapter(facts) else "transformers"
+    header["pipeline_tag"] = TASK
+    base = base_on_hub(facts, base_model)
+    if base:
+        header["base_model"] = base
+        header["base_model_relation"] = "adapter" if is_adapter(facts) else "finetune"
+    datasets = [data_name(entry) for entry in facts.get("data") or [] if is_hub_dataset(entry)]
+    if datasets:
+        header["datasets"] = list(dict.fromkeys(datasets))
+    header["tags"] = _tags(facts)
+    index = model_index(facts)
+    if index:
+        header["model-index"] = index
+    return yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=1000).rstrip()
+
+
+def _tags(facts: dict[str, Any]) -> list[str]:
+    adapter = dig(facts, "recipe.adapter.method") or ("lora" if is_adapter(facts) else None)
+    quantized = "quantized-training" if dig(facts, "model.quantization") else None
+    tags = ["hfrecipes", facts.get("kind"), adapter, quantized, dig(facts, "model.model_type")]
+    return list(dict.fromkeys(str(tag) for tag in tags if tag))
+
+
+def model_index(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """The results of the trained model in the Hub's `model-index` form; empty where nothing was measured."""
+    from huggingface_hub import EvalResult
+    from huggingface_hub.repocard_data import eval_results_to_model_index
+
+    results = [EvalResult(**_result(row)) for row in evaluation_rows(facts) if TUNED in row.by_model]
+    return eval_results_to_model_index(str(facts.get("name") or "model"), results) if results else []
+
+
+def _result(row: EvaluationRow) -> dict[str, Any]:
+    tuned = row.by_model[TUNED]
+    name, _, split = row.dataset.rpartition("/")
+    bounds = {"low": tuned.low, "high": tuned.high} if tuned.has_interval else {}
+    arguments = bounds | ({"n": tuned.n} if tuned.n is not None else {})
+    return {
+        "task_type": TASK,
+        "dataset_type": name or split,
+        "dataset_name": row.dataset,
+        "dataset_split": split if name else None,
+        "metric_type": row.metric,
+        "metric_name": row.metric.replace("_", " "),
+        "metric_value": tuned.value,
+        "metric_args": arguments or None,
+    }

@@ -1,0 +1,145 @@
+"""What a model must not be trusted with, as far as the facts of its run can say it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hfrecipes.publish.evaluations import evaluation_rows
+from hfrecipes.publish.figures import count, dig, is_number, short
+from hfrecipes.publish.tables import base_name, data_name
+
+# Below these many parameters a model is, in turn, a demonstration and a model with little world knowledge. GPT-2's
+# largest size, 1.5e9, is the common reference for text that is fluent and seldom factual.
+_DEMONSTRATION = 1e8
+_LITTLE_KNOWLEDGE = 1.5e9
+
+# Hoffmann et al. 2022 (arXiv:2203.15556): loss-optimal training sees about 20 tokens per parameter.
+_TOKENS_PER_PARAMETER = 20
+
+# Under 100 rows a 95 % interval of a proportion near one half is wider than 0.2.
+_FEW_ROWS = 100
+
+
+def limitations(facts: dict[str, Any], languages: list[str]) -> list[str]:
+    """Sentences, each true of this run by its facts.
+
+    Args:
+        facts: The contents of run.json.
+        languages: The languages declared under `publish.language`; empty where none were.
+    """
+    found = [
+        _by_status(facts),
+        _by_size(facts),
+        _by_amount_of_text(facts),
+        _by_language(languages),
+        _by_truncation(facts),
+        _by_context(facts),
+        _by_quantization(facts),
+        *_by_evaluation(facts),
+        _by_seed(facts),
+        "It was not trained to be safe, and was not tested for bias, toxicity or memorised text: "
+        "filter what it writes before showing it to anyone.",
+    ]
+    return [sentence for sentence in found if sentence]
+
+
+def _by_status(facts: dict[str, Any]) -> str:
+    status = facts.get("status")
+    if status in (None, "complete"):
+        return ""
+    steps = dig(facts, "training.steps")
+    at = f" after {count(steps)} steps" if is_number(steps) and steps > 0 else ""
+    return f"The run did not finish: its status is `{status}`{at}. Treat the weights as an intermediate state."
+
+
+def _by_size(facts: dict[str, Any]) -> str:
+    total = dig(facts, "model.parameters.total")
+    if not is_number(total) or total <= 0:
+        return ""
+    if total < _DEMONSTRATION:
+        return (
+            f"With {short(total)} parameters it is a demonstration of a training method: it holds next to no "
+            "knowledge of the world, and what it states as fact is as a rule wrong."
+        )
+    if total < _LITTLE_KNOWLEDGE:
+        return f"With {short(total)} parameters it holds little knowledge of the world; check every fact it states."
+    return "It states wrong things with confidence, as language models do; check every fact it states."
+
+
+def _by_amount_of_text(facts: dict[str, Any]) -> str:
+    total, tokens = dig(facts, "model.parameters.total"), dig(facts, "training.tokens")
+    from_scratch = base_name(facts) is None
+    if not (from_scratch and is_number(total) and is_number(tokens) and total > 0 and tokens > 0):
+        return ""
+    ratio = tokens / total
+    if ratio >= _TOKENS_PER_PARAMETER:
+        return ""
+    return (
+        f"It saw {ratio:.2g} tokens per parameter; about {_TOKENS_PER_PARAMETER} are compute-optimal "
+        "(Hoffmann et al., 2022), so more text would still make it better."
+    )
+
+
+def _by_language(languages: list[str]) -> str:
+    if languages:
+        return f"Declared languages: {', '.join(languages)}. Expect little of it in any other."
+    return "The languages of its data were not declared; expect nothing of it in a language that its data do not hold."
+
+
+def _by_truncation(facts: dict[str, Any]) -> str:
+    train = [entry for entry in facts.get("data") or [] if entry.get("role") == "train"]
+    cut = sum(entry.get("truncated_rows") or 0 for entry in train)
+    rows = sum(entry.get("rows") or 0 for entry in train)
+    return f"{count(cut)} of {count(rows)} training rows were cut at the context length." if cut and rows else ""
+
+
+def _by_context(facts: dict[str, Any]) -> str:
+    length = dig(facts, "model.context_length")
+    if not is_number(length) or length <= 0:
+        return ""
+    return f"It was trained on at most {count(length)} tokens at a time; longer inputs are outside of what it has seen."
+
+
+def _by_quantization(facts: dict[str, Any]) -> str:
+    if not dig(facts, "model.quantization"):
+        return ""
+    return (
+        "It was trained on top of quantized weights: on the same base in full precision its outputs differ slightly "
+        "from those that were measured."
+    )
+
+
+def _by_evaluation(facts: dict[str, Any]) -> list[str]:
+    rows = evaluation_rows(facts)
+    if not rows:
+        return ["Nothing was measured on held-out data: how well it generalises is unknown."]
+    datasets = list(dict.fromkeys(row.dataset for row in rows))
+    found = [f"It was measured on {_join(datasets)} only; nothing is known about how it does elsewhere."]
+    trained_on = {data_name(entry) for entry in facts.get("data") or [] if entry.get("role") == "train"}
+    same = [name for name in datasets if name.rpartition("/")[0] in trained_on or name in trained_on]
+    if same:
+        found.append(
+            f"{_join(same)} {'comes' if len(same) == 1 else 'come'} from a source that it was also trained on: "
+            "the figures say little about text from elsewhere."
+        )
+    small = [
+        f"{row.metric} on {row.dataset}"
+        for row in rows
+        if any((m.n or _FEW_ROWS) < _FEW_ROWS for m in row.by_model.values())
+    ]
+    if small:
+        found.append(f"Fewer than {_FEW_ROWS} rows stand behind {_join(small)}: read the intervals, not the values.")
+    worse = [f"{row.metric} on {row.dataset}" for row in rows if row.is_clear_loss]
+    if worse:
+        found.append(f"It is worse than what it started from in {_join(worse)}, beyond the intervals.")
+    return found
+
+
+def _by_seed(facts: dict[str, Any]) -> str:
+    seed = dig(facts, "recipe.training.seed")
+    which = f" (seed {seed})" if is_number(seed) else ""
+    return f"All figures come from one run{which}; their variation between seeds was not measured."
+
+
+def _join(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,247 @@
+"""Checks a model card without the Hub: header, sections, placeholders, leaks, and every figure against the facts."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from hfrecipes.publish.card import EVALUATION_HEADING, evaluation_table
+from hfrecipes.publish.header import LICENSES, model_index
+from hfrecipes.publish.markdown import Line, body_lines, section_table, split_header
+from hfrecipes.publish.naming import LOCAL_PATH, is_repo_id
+from hfrecipes.publish.secrets import find_secrets
+from hfrecipes.publish.templates import markdown_cell
+from hfrecipes.recipe.problem import Problem
+
+REQUIRED_SECTIONS = [
+    "Intended use",
+    "Out-of-scope use",
+    "How to use",
+    EVALUATION_HEADING,
+    "Limitations",
+    "How to reproduce",
+    "Citation",
+]
+
+# The header keys that the Hub reads (huggingface.co/docs/hub/model-cards).
+_KEY_NAMES = (
+    "license license_name license_link language library_name pipeline_tag base_model base_model_relation datasets "
+    "tags metrics model-index new_version thumbnail widget inference co2_eq_emissions extra_gated_prompt "
+    "extra_gated_fields extra_gated_heading extra_gated_description extra_gated_button_content"
+)
+_KEYS = frozenset(_KEY_NAMES.split())
+_RELATIONS = ("adapter", "finetune", "merge", "quantized")
+_LIBRARIES = ("transformers", "peft")
+
+# What Python and the common templates leave where a value was missing.
+_PLACEHOLDER = re.compile(
+    r"\bNone\b|\b[Nn]a[Nn]\b|\[?More Information Needed\]?|\bTODO\b|\bTBD\b|\bFIXME\b|\{\{|\}\}|<(?:your|insert)[^>]*>",
+    re.ASCII,
+)
+
+# Completions may quote any path that the training text holds; they say nothing about this machine.
+_QUOTING_SECTION = "Samples"
+
+
+def lint_card(text: str, facts: dict[str, Any] | None = None) -> list[Problem]:
+    """Every fault of a card, in order of lines.
+
+    Args:
+        text: The README.md, header included.
+        facts: The contents of run.json. With them, the evaluation table and the model-index must say what they say.
+
+    Returns:
+        Problems whose `where` is `README.md:<line>`; those of severity `warning` do not stop a publication.
+    """
+    header, first = split_header(text)
+    lines = body_lines(text, first)
+    found = [
+        *_header_problems(header),
+        *_section_problems(lines),
+        *_placeholder_problems(lines),
+        *_leak_problems(text, lines),
+    ]
+    if facts is not None:
+        found += [*_table_problems(lines, facts), *_index_problems(header, facts)]
+    return sorted(found, key=lambda problem: int(problem.where.rpartition(":")[2]))
+
+
+def _problem(line: int, message: str, fix: str = "", severity: str = "error") -> Problem:
+    return Problem(f"README.md:{line}", message, fix, severity)
+
+
+def _header_problems(header: str) -> Iterator[Problem]:
+    if not header:
+        yield _problem(1, "the card has no YAML header", "begin it with a block between two `---` lines")
+        return
+    try:
+        values = yaml.safe_load(header)
+    except yaml.YAMLError as error:
+        line = error.problem_mark.line + 2 if getattr(error, "problem_mark", None) else 1
+        yield _problem(
+            line, f"the header is not valid YAML: {getattr(error, 'problem', None) or error}", "mend the header"
+        )
+        return
+    if not isinstance(values, dict):
+        yield _problem(1, "the header is not a mapping", "write `key: value` lines between the two `---`")
+        return
+    yield from _key_problems(header, values)
+    yield from _value_problems(header, values)
+
+
+def _key_problems(header: str, values: dict[str, Any]) -> Iterator[Problem]:
+    top = re.findall(r"^([\w-]+):", header, re.MULTILINE)
+    for key in sorted({key for key in top if top.count(key) > 1}):
+        yield _problem(_header_line(header, key), f"header key {key} is given twice", "keep one of them")
+    for key, value in values.items():
+        line = _header_line(header, str(key))
+        if key not in _KEYS:
+            near = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.75)
+            fix = f"did you mean {near[0]}?" if near else "the Hub ignores it"
+            yield _problem(line, f"header key {key} is not a known key", fix, "error" if near else "warning")
+        elif value in (None, "", [], {}):
+            yield _problem(line, f"header key {key} is empty", "give it a value or take it out")
+    for key, fix in (
+        ("license", "set publish.license in the recipe"),
+        ("language", "set publish.language in the recipe"),
+    ):
+        if key not in values:
+            yield _problem(1, f"the header has no {key}", fix, "warning")
+
+
+def _value_problems(header: str, values: dict[str, Any]) -> Iterator[Problem]:
+    license, relation, library = values.get("license"), values.get("base_model_relation"), values.get("library_name")
+    if license and license not in LICENSES:
+        near = difflib.get_close_matches(str(license).lower(), LICENSES, n=1)
+        fix = f"did you mean {near[0]}?" if near else "use `license: other` and `license_name:`"
+        yield _problem(
+            _header_line(header, "license"), f"license {license} is not an identifier that the Hub knows", fix
+        )
+    if license == "other" and not values.get("license_name"):
+        yield _problem(_header_line(header, "license"), "license: other has no license_name", "add license_name")
+    if relation and relation not in _RELATIONS:
+        fix = f"use one of {', '.join(_RELATIONS)}"
+        yield _problem(_header_line(header, "base_model_relation"), f"base_model_relation {relation} is unknown", fix)
+    if library and library not in _LIBRARIES:
+        fix = f"use one of {', '.join(_LIBRARIES)}"
+        yield _problem(
+            _header_line(header, "library_name"), f"library_name {library} cannot load what a run leaves", fix
+        )
+    for key in ("base_model", "datasets"):
+        for name in _as_list(values.get(key)):
+            if not is_repo_id(name):
+                yield _problem(
+                    _header_line(header, key), f"{key} {name} is not a Hub id", "name a repository: owner/name"
+                )
+    for language in _as_list(values.get("language")):
+        if not isinstance(language, str) or not re.fullmatch(
+            r"[a-z]{2,3}(-[A-Za-z]{2,4})?|code|multilingual", language
+        ):
+            # YAML reads a bare `no` as false, and no error follows.
+            fix = 'use ISO 639 codes, in quotes where YAML reads them otherwise: "no"'
+            yield _problem(_header_line(header, "language"), f"language {language} is not a language code", fix)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _header_line(header: str, key: str) -> int:
+    """Line of a key in the file; the header begins on line 2."""
+    for number, line in enumerate(header.splitlines(), start=2):
+        if line.startswith(f"{key}:"):
+            return number
+    return 1
+
+
+def _section_problems(lines: list[Line]) -> Iterator[Problem]:
+    headings = [line for line in lines if line.level]
+    titles = {line.title for line in headings if line.level == 2}
+    for title in REQUIRED_SECTIONS:
+        if title not in titles:
+            yield _problem(1, f"the card has no section `## {title}`", "add it, or render the card again")
+    if not any(line.level == 1 for line in headings):
+        yield _problem(1, "the card has no title", "add a `# name` line")
+    for place, heading in enumerate(headings):
+        end = headings[place + 1] if place + 1 < len(headings) else None
+        between = [
+            line for line in lines if heading.number < line.number < (end.number if end else lines[-1].number + 1)
+        ]
+        deeper = end is not None and end.level > heading.level
+        if not deeper and not any(line.text.strip() for line in between):
+            yield _problem(heading.number, f"section {heading.title} is empty", "fill it or take the heading out")
+
+
+def _placeholder_problems(lines: list[Line]) -> Iterator[Problem]:
+    for line in lines:
+        for match in _PLACEHOLDER.finditer(line.prose):
+            yield _problem(
+                line.number, f"`{match.group()}` stands where a value should", "give the value or cut the sentence"
+            )
+
+
+def _leak_problems(text: str, lines: list[Line]) -> Iterator[Problem]:
+    for number, kind in find_secrets(text.encode()):
+        yield _problem(number, f"the card holds {kind}", "take it out, and revoke it: it may have been seen")
+    quoted = {line.number for line in lines if line.section == _QUOTING_SECTION}
+    for number, line in enumerate(text.splitlines(), start=1):
+        for match in LOCAL_PATH.finditer(line):
+            if number not in quoted:
+                yield _problem(
+                    number, f"{match.group()} is a path of one machine", "name the file, the run or the Hub id"
+                )
+
+
+def _table_problems(lines: list[Line], facts: dict[str, Any]) -> Iterator[Problem]:
+    """Compares the evaluation table cell by cell with the one that the facts give."""
+    expected = [[markdown_cell(cell).replace("\\|", "|") for cell in row] for row in evaluation_table(facts)]
+    found, line = section_table(lines, EVALUATION_HEADING)
+    if not expected and not found:
+        return
+    heading = next((entry.number for entry in lines if entry.level == 2 and entry.title == EVALUATION_HEADING), 1)
+    if not found:
+        yield _problem(
+            heading, "the evaluation table is missing, though run.json holds evaluations", "render the card again"
+        )
+        return
+    if not expected:
+        yield _problem(line, "the card shows an evaluation table, but run.json holds no evaluations", "take it out")
+        return
+    if len(found) != len(expected) or found[0] != expected[0]:
+        yield _problem(line, "the evaluation table has other rows or columns than run.json", "render the card again")
+        return
+    for place, (row, wanted) in enumerate(zip(found[1:], expected[1:], strict=True), start=2):
+        for column, cell, right in zip(expected[0], row, wanted, strict=False):
+            if cell != right:
+                message = (
+                    f"evaluation table, {' '.join(wanted[:2])}, column {column}: {cell}, but run.json says {right}"
+                )
+                yield _problem(line + place, message, "a card may only say what the run measured")
+
+
+def _index_problems(header: str, facts: dict[str, Any]) -> Iterator[Problem]:
+    """Compares the values under `model-index` with the facts."""
+    try:
+        stated = (yaml.safe_load(header) or {}).get("model-index")
+    except (yaml.YAMLError, AttributeError):
+        return
+    wanted = {key: value for index in model_index(facts) for key, value in _index_values([index])}
+    line = _header_line(header, "model-index")
+    for key, value in _index_values(stated):
+        if wanted.get(key) != value:
+            message = f"model-index: {' '.join(key)} is {value}, but run.json says {wanted.get(key, 'nothing of it')}"
+            yield _problem(line, message, "a card may only say what the run measured")
+
+
+def _index_values(index: Any) -> Iterator[tuple[tuple[str, str], Any]]:
+    for model in _as_list(index):
+        for result in model.get("results", []) if isinstance(model, dict) else []:
+            dataset = result.get("dataset", {}).get("name", "")
+            for metric in result.get("metrics", []):
+                yield (str(dataset), str(metric.get("type"))), metric.get("value")

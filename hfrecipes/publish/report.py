@@ -1,0 +1,185 @@
+"""One HTML file about a run, or about several side by side: no script, no request, everything inside."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from markupsafe import Markup
+
+from hfrecipes.publish import curves, tables
+from hfrecipes.publish.card import recipe_text
+from hfrecipes.publish.compare import evaluation_groups, figure_rows, recipe_differences
+from hfrecipes.publish.evaluations import TUNED, evaluation_rows
+from hfrecipes.publish.figures import count, dig, duration, is_number, number, scientific, short, size
+from hfrecipes.publish.svg import Bar, Series, interval_bars, line_chart
+from hfrecipes.publish.templates import render_template
+from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.rundir import RunDir
+
+_SAMPLE_CHARACTERS = 4000
+
+
+def render_report(runs: list[RunDir]) -> str:
+    """The report as HTML text.
+
+    Args:
+        runs: One run, or several to lay over one another. They may be unfinished; what they lack is left out.
+
+    Raises:
+        RecipeError: where a folder holds no run, or its facts or log are damaged.
+    """
+    if not runs:
+        raise RecipeError(Problem("report", "no run was named", "give at least one folder under runs/"))
+    facts = [run.facts() for run in runs]
+    logs = [_log_of(run) for run in runs]
+    names = _distinct_names(runs, facts)
+    return render_template(
+        "report.html.jinja",
+        title=names[0] if len(names) == 1 else f"{len(names)} runs",
+        runs=[_run_view(name, entry) for name, entry in zip(names, facts, strict=True)],
+        tiles=_tiles(facts[0]) if len(facts) == 1 else [],
+        charts=_charts(names, facts, logs),
+        evaluations=[_evaluation_view(*group) for group in evaluation_groups(names, facts)],
+        figures=figure_rows(facts) if len(facts) > 1 else [],
+        differences=recipe_differences(facts) if len(facts) > 1 else [],
+        data_columns=tables.DATA_COLUMNS,
+        plan_columns=tables.PLAN_COLUMNS,
+    )
+
+
+def _evaluation_view(title: str, n: str, bars: list[Bar]) -> dict[str, Any]:
+    pictures, axis = interval_bars(bars)
+    rows = [
+        {"label": bar.label, "svg": Markup(picture), "text": bar.measured.text}
+        for bar, picture in zip(bars, pictures, strict=True)
+    ]
+    return {"title": title, "n": n, "rows": rows, "axis": Markup(axis)}
+
+
+def _log_of(run: RunDir) -> curves.Log:
+    try:
+        return run.metrics()
+    except json.JSONDecodeError as error:
+        problem = Problem(str(run.metrics_file), f"is damaged: {error.msg}", "take the damaged line out")
+        raise RecipeError(problem) from None
+
+
+def _distinct_names(runs: list[RunDir], facts: list[dict[str, Any]]) -> list[str]:
+    """The runs' names; where two share one, the folder tells them apart."""
+    names = [str(entry.get("name") or run.path.name) for run, entry in zip(runs, facts, strict=True)]
+    twice = {name for name in names if names.count(name) > 1}
+    folders = [
+        f"{name} ({run.path.resolve().parent.name}/{run.path.name})" for name, run in zip(names, runs, strict=True)
+    ]
+    return [folder if name in twice else name for name, folder in zip(names, folders, strict=True)]
+
+
+def _run_view(name: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """What the template shows of one run."""
+    base = tables.base_name(facts)
+    architecture = dig(facts, "model.model_type") or "causal"
+    origin = f"from {base}" if base else "from random weights"
+    return {
+        "name": name,
+        "status": str(facts.get("status") or "unknown"),
+        "kind": str(facts.get("kind") or ""),
+        "lead": f"{tables.parameters_text(facts)}{architecture} language model, {origin}",
+        "when": _when(facts),
+        "data": tables.data_rows(facts),
+        "compute": tables.compute_rows(facts),
+        "plan": tables.plan_rows(facts),
+        "samples": [_sample(sample) for sample in facts.get("samples") or []],
+        "warnings": tables.warnings_of(facts),
+        "recipe": recipe_text(facts),
+        "versions": tables.version_rows(facts),
+    }
+
+
+def _when(facts: dict[str, Any]) -> str:
+    started, finished = facts.get("started"), facts.get("finished")
+    moments = [str(moment).replace("T", " ").removesuffix("Z")[:16] for moment in (started, finished) if moment]
+    return f"{' to '.join(moments)} UTC" if moments else ""
+
+
+def _sample(sample: dict[str, Any]) -> dict[str, str]:
+    parts = {key: str(sample.get(key) or "") for key in ("prompt", "completion", "reference")}
+    cut = {
+        key: text if len(text) <= _SAMPLE_CHARACTERS else f"{text[:_SAMPLE_CHARACTERS]} […]"
+        for key, text in parts.items()
+    }
+    return {"model": str(sample.get("model") or TUNED), **cut}
+
+
+def _tiles(facts: dict[str, Any]) -> list[dict[str, str]]:
+    """Title, value and remark of the key figures, most telling first."""
+    tiles = []
+    for row in evaluation_rows(facts)[:2]:
+        if TUNED in row.by_model:
+            tuned = row.by_model[TUNED]
+            remark = "; ".join(f"{model} {number(measured.value)}" for model, measured in row.baselines.items())
+            tiles.append({"title": row.title, "value": number(tuned.value), "remark": remark})
+    training = facts.get("training") or {}
+    losses = f"from {number(training.get('first_loss'))}" if is_number(training.get("first_loss")) else ""
+    entries = [
+        ("Final loss", training.get("final_loss"), number, losses),
+        ("Parameters", dig(facts, "model.parameters.total"), short, _trainable(facts)),
+        ("Tokens", training.get("tokens"), short, f"{count(training.get('steps'))} steps"),
+        ("Wall time", training.get("wall_seconds"), duration, tables.hardware_name(facts)),
+        ("Throughput", training.get("tokens_per_second"), short, "tokens per second"),
+        ("Peak memory", training.get("peak_memory_bytes"), size, ""),
+        ("FLOPs", training.get("flops"), scientific, ""),
+    ]
+    return tiles + [{"title": t, "value": form(v), "remark": remark} for t, v, form, remark in entries if is_number(v)]
+
+
+def _trainable(facts: dict[str, Any]) -> str:
+    total, trainable = dig(facts, "model.parameters.total"), dig(facts, "model.parameters.trainable")
+    if not (is_number(total) and is_number(trainable)) or not total:
+        return ""
+    return "all trainable" if total == trainable else f"{short(trainable)} trainable ({trainable / total:.2%})"
+
+
+def _charts(names: list[str], facts: list[dict[str, Any]], logs: list[curves.Log]) -> list[dict[str, Any]]:
+    """Title, picture and legend of every chart that has something to show."""
+    speeds = [curves.throughput(log, entry) for log, entry in zip(logs, facts, strict=True)]
+    units = {unit for points, unit in speeds if points}
+    charts = [
+        ("Loss", _loss_series(names, logs)),
+        ("Bits per byte, held-out", _eval_series(names, [curves.bits_curves(log) for log in logs])),
+        ("Learning rate", _one_per_run(names, [curves.curve(log, "learning_rate") for log in logs])),
+        ("Gradient norm", _one_per_run(names, [curves.curve(log, "grad_norm") for log in logs])),
+    ]
+    if len(units) == 1:
+        charts.append((f"Throughput, {units.pop()}", _one_per_run(names, [points for points, _ in speeds])))
+    drawn = [(title, [one for one in series if len(one.points) > 1]) for title, series in charts]
+    return [
+        {"title": title, "svg": Markup(line_chart(series, title)), "legend": series}
+        for title, series in drawn
+        if series
+    ]
+
+
+def _loss_series(names: list[str], logs: list[curves.Log]) -> list[Series]:
+    """The training loss as a line, evaluation losses dashed; a colour per run where there are several."""
+    series = []
+    for index, (name, log) in enumerate(zip(names, logs, strict=True)):
+        prefix = f"{name}: " if len(names) > 1 else ""
+        series.append(Series(f"{prefix}train", curves.curve(log, "loss"), index))
+        for place, (dataset, points) in enumerate(curves.loss_curves(log).items(), start=1):
+            label = f"{prefix}eval {dataset}".rstrip()
+            series.append(Series(label, points, index if len(names) > 1 else place, dashed=True))
+    return series
+
+
+def _eval_series(names: list[str], by_run: list[dict[str, list[tuple[float, float]]]]) -> list[Series]:
+    series = []
+    for index, (name, by_dataset) in enumerate(zip(names, by_run, strict=True)):
+        for place, (dataset, points) in enumerate(by_dataset.items(), start=1):
+            label = f"{name}: {dataset or 'eval'}" if len(names) > 1 else dataset or "eval"
+            series.append(Series(label, points, index if len(names) > 1 else place, dashed=True))
+    return series
+
+
+def _one_per_run(names: list[str], by_run: list[list[tuple[float, float]]]) -> list[Series]:
+    return [Series(name, points, index) for index, (name, points) in enumerate(zip(names, by_run, strict=True))]

@@ -1,0 +1,142 @@
+"""The same recipe made small: a tiny random model of the same architecture, embedded rows, two steps, a CPU, no network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hfrecipes.recipe.loader import Recipe, check_words
+from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.schema import load_schema
+
+STEPS = 2
+ROWS = 24
+CONTEXT = 128
+VOCABULARY = 512
+# Weights of at most this size are trained for two steps as they are.
+SMALL_MODEL_BYTES = 16 * 2**20
+
+# Sizes by the names that configs give them. A field that a config does not have is left out.
+_TINY: dict[str, Any] = {
+    "hidden_size": 64,
+    "n_embd": 64,
+    "d_model": 64,
+    "dim": 64,
+    "embedding_size": 64,
+    "word_embed_proj_dim": 64,
+    "intermediate_size": 128,
+    "ffn_dim": 128,
+    "moe_intermediate_size": 64,
+    "shared_expert_intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "n_layer": 2,
+    "n_layers": 2,
+    "num_layers": 2,
+    "num_attention_heads": 4,
+    "n_head": 4,
+    "n_heads": 4,
+    "num_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": CONTEXT,
+    "n_positions": CONTEXT,
+    "pad_token_id": None,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
+# What only a device of the recipe's own kind has.
+_DEVICE_WORDS = ("bf16", "fp16", "tf32", "use_liger_kernel", "liger_kernel_config", "bf16_full_eval", "fp16_full_eval")
+
+
+def shrink(recipe: Recipe) -> Recipe:
+    """The recipe as `--smoke` runs it.
+
+    Raises:
+        RecipeError: where the architecture is not known offline; another family would not be the same recipe.
+    """
+    values = dict(recipe.values)
+    values["model"] = recipe.get("model") if _is_small(recipe) else _tiny_model(recipe)
+    values["data"] = _tiny_data(recipe)
+    values["training"] = _tiny_training(recipe)
+    if recipe.get("evaluation"):
+        values["evaluation"] = _tiny_evaluation(recipe)
+    return check_words(values, recipe.path, recipe.lines, recipe.overrides)
+
+
+def model_type_of(recipe: Recipe) -> str | None:
+    """The architecture a recipe trains, as far as it is known without the network."""
+    stated = recipe.get("model.config.model_type") or recipe.get("model.model_type")
+    if stated or not recipe.get("model.name_or_path"):
+        return stated
+    file = recipe.find_file(recipe.get("model.name_or_path")) / "config.json"
+    return json.loads(file.read_text(encoding="utf-8")).get("model_type") if file.is_file() else None
+
+
+def _is_small(recipe: Recipe) -> bool:
+    """Whether the model is a local one that needs no shrinking, such as the output of a pipeline's smoke step."""
+    folder = recipe.find_file(recipe.get("model.name_or_path", ""))
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file():
+        folder = Path(json.loads(adapter.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    weights = list(folder.glob("*.safetensors")) if (folder / "config.json").is_file() else []
+    return bool(weights) and sum(file.stat().st_size for file in weights) < SMALL_MODEL_BYTES
+
+
+def _tiny_model(recipe: Recipe) -> dict[str, Any]:
+    model_type = model_type_of(recipe)
+    if model_type is None:
+        where = recipe.where("model.name_or_path")
+        fix = "add model.model_type, as in {name_or_path: Qwen/Qwen3-0.6B, model_type: qwen3}"
+        raise RecipeError(Problem(where, "the architecture of this model is not known offline", fix))
+    configs = load_schema()["$defs"]["configs"]
+    fields = {**configs[""], **configs.get(model_type, {})}
+    config = {name: size for name, size in _TINY.items() if name in fields}
+    kept = {key: recipe.get(f"model.{key}") for key in ("dtype", "experts_implementation")}
+    return {
+        "config": {"model_type": model_type, **config},
+        "tokenizer": {"vocab_size": VOCABULARY},
+        **{key: value for key, value in kept.items() if value is not None},
+    }
+
+
+def _tiny_data(recipe: Recipe) -> dict[str, Any]:
+    name = "python_prose" if recipe.kind == "pretrain" else "python_docstrings"
+    splits = {"train": "train", "eval": "validation", "test": "test"}
+    data: dict[str, Any] = {
+        role: [{"name": name, "split": split, "limit": ROWS}]
+        for role, split in splits.items()
+        if recipe.get(f"data.{role}")
+    }
+    if recipe.kind == "pretrain":
+        data["context_length"] = CONTEXT
+        data["document_mask"] = recipe.get("data.document_mask", True)
+    return data
+
+
+def _tiny_training(recipe: Recipe) -> dict[str, Any]:
+    training = {key: value for key, value in recipe.get("training", {}).items() if key not in _DEVICE_WORDS}
+    training |= {"max_steps": STEPS, "logging_steps": 1, "report_to": "none", "per_device_eval_batch_size": 4}
+    training["global_batch_size"] = 2
+    for word in ("num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "torch_compile"):
+        training.pop(word, None)
+    for word in ("save_steps", "eval_steps"):
+        if training.get(word):
+            training[word] = 1
+    if recipe.kind == "sft":
+        training["max_length"] = CONTEXT
+        training.pop("chat_template_path", None)
+        training.pop("eos_token", None)
+        training.pop("pad_token", None)
+    return training
+
+
+def _tiny_evaluation(recipe: Recipe) -> dict[str, Any]:
+    evaluation = {**recipe.get("evaluation", {}), "samples": 1, "batch_size": 4}
+    if evaluation.get("task"):
+        evaluation["task"] = {**evaluation["task"], "num_rows": 4, "num_shots": 1, "max_new_tokens": 8}
+    return evaluation

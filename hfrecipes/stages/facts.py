@@ -1,0 +1,157 @@
+"""What a run did, gathered for `run.json`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import torch
+
+from hfrecipes.recipe.hardware import Hardware
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.trainers.sampler import EpochSampler
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "tokenizers")
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def starting_facts(recipe: Recipe, hardware: Hardware, world_size: int, warnings: list[str]) -> dict[str, Any]:
+    """What is known before anything is trained."""
+    return {
+        "hfrecipes": version("hfrecipes"),
+        "name": recipe.name,
+        "kind": recipe.kind,
+        "status": "running",
+        "started": now(),
+        "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],  # noqa: PTH119
+        "recipe": recipe.values,
+        "recipe_file": recipe.path.name,
+        "versions": _versions(),
+        "hardware": _hardware(hardware, world_size),
+        "warnings": warnings,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "hfrecipes": version("hfrecipes")}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _hardware(hardware: Hardware, world_size: int) -> dict[str, Any]:
+    return {
+        "device": hardware.device,
+        "name": hardware.name,
+        "count": hardware.count,
+        "world_size": world_size,
+        "cpu_count": os.cpu_count(),
+        "memory_bytes": hardware.memory_bytes,
+    }
+
+
+def model_facts(recipe: Recipe, model: Any, counts: dict[str, int] | None) -> dict[str, Any]:
+    """The model as it was trained; parameters as counted by the plan, else in the model itself."""
+    config = model.config.get_text_config()
+    name = recipe.get("model.name_or_path")
+    return {
+        "name_or_path": name,
+        "revision": recipe.get("model.revision") or getattr(model.config, "_commit_hash", None),
+        "model_type": config.model_type,
+        "base": name,
+        "parameters": counts or _count(model),
+        "adapter": recipe.get("adapter"),
+        "quantization": recipe.get("quantization"),
+        "context_length": recipe.get("data.context_length") or recipe.get("training.max_length"),
+    }
+
+
+def _count(model: Any) -> dict[str, int]:
+    parameters = list(model.parameters())
+    total = sum(parameter.numel() for parameter in parameters)
+    embedding = model.get_input_embeddings().weight.numel()
+    trainable = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    return {"total": total, "trainable": trainable, "embedding": embedding, "non_embedding": total - embedding}
+
+
+class Stopwatch:
+    """Wall and CPU seconds, the CPU's of this process alone."""
+
+    def __init__(self) -> None:
+        self.wall, self.cpu = time.monotonic(), time.process_time()
+
+    def facts(self) -> dict[str, float]:
+        return {
+            "wall_seconds": round(time.monotonic() - self.wall, 3),
+            "cpu_seconds": round(time.process_time() - self.cpu, 3),
+        }
+
+
+def training_facts(
+    trainer: Any, first_step: int, watch: dict[str, float], flops_per_token: float | None
+) -> dict[str, Any]:
+    """What the steps since `first_step` did, counted from the rows that were read.
+
+    Args:
+        trainer: One of ours, after `train()`.
+        first_step: 0, or the step a resumed run went on from.
+        watch: From `Stopwatch`.
+        flops_per_token: Model FLOPs; None where they are not known.
+    """
+    steps, batch = trainer.state.global_step, trainer.global_batch_size
+    lengths, supervised = row_sizes(trainer.train_dataset)
+    order = EpochSampler(len(lengths), batch, trainer.args.seed).order(0, steps * batch)
+    tokens, measured = int(lengths[order].sum()), int(lengths[order[first_step * batch :]].sum())
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {
+        "steps": steps,
+        "epochs": round(steps * batch / len(lengths), 4),
+        "rows": steps * batch,
+        "tokens": tokens,
+        "supervised_tokens": int(supervised[order].sum()),
+        "flops": flops_per_token * tokens if flops_per_token else None,
+        **watch,
+        "tokens_per_second": round(measured / max(watch["wall_seconds"], 1e-9), 1),
+        "peak_memory_bytes": peak_memory(),
+        "global_batch_size": batch,
+        "micro_batch_size": trainer.args.per_device_train_batch_size,
+        "accumulation_steps": trainer.args.gradient_accumulation_steps,
+        "first_loss": losses[0] if losses else None,
+        "final_loss": losses[-1] if losses else None,
+    }
+
+
+def row_sizes(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens and supervised tokens of each row of a tokenised data set, without making Python lists of it."""
+    lengths, supervised = [], []
+    for chunk in dataset.with_format("arrow").iter(batch_size=1024):
+        labels = chunk.column("labels").combine_chunks()
+        sizes = np.diff(labels.offsets.to_numpy())
+        carries_loss = labels.flatten().to_numpy() != -100
+        lengths.append(sizes)
+        supervised.append(
+            np.bincount(np.repeat(np.arange(len(sizes)), sizes), weights=carries_loss, minlength=len(sizes))
+        )
+    return np.concatenate(lengths), np.concatenate(supervised).astype(np.int64)
+
+
+def peak_memory() -> int:
+    """Bytes: of the GPU where there is one, else of the process."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,164 @@
+"""What a model can do, measured for the facts file: bits per byte, the task, samples; the starting model beside the trained one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+from transformers import PreTrainedTokenizerBase
+
+from hfrecipes.data.prepare import Prepared
+from hfrecipes.data.formats import to_example
+from hfrecipes.evaluation.generation import generate_texts
+from hfrecipes.evaluation.language_modeling import language_modeling_estimates, measure_loss
+from hfrecipes.evaluation.metrics import load_metric
+from hfrecipes.evaluation.prompts import show_prompt, split_example
+from hfrecipes.evaluation.task import measure_task
+from hfrecipes.models.load import load_model
+from hfrecipes.recipe.loader import Recipe
+
+BATCH_SIZE = 16
+TASK = {"num_rows": 200, "num_shots": 3, "max_new_tokens": 64}
+SAMPLES = 4
+# Examples shown to the starting model are drawn from this many training rows.
+SHOT_POOL = 256
+# A pretrained model is given this share of a held-out document and goes on from there.
+PROMPT_CHARACTERS = 200
+TUNED, BASE = "tuned", "base"
+
+Entries = list[dict[str, Any]]
+
+
+class Measurer:
+    """Measures models on a recipe's held-out data, all in the same way.
+
+    Args:
+        recipe: A resolved recipe.
+        prepared: Its data.
+        tokenizer: The tokenizer that every model is asked through.
+        console: Where progress is shown.
+    """
+
+    def __init__(
+        self, recipe: Recipe, prepared: Prepared, tokenizer: PreTrainedTokenizerBase, console: Console
+    ) -> None:
+        self.recipe = recipe
+        self.prepared = prepared
+        self.tokenizer = tokenizer
+        self.console = console
+        self.batch_size = recipe.get("evaluation.batch_size", BATCH_SIZE)
+
+    def trained_and_base(self, model: Any, step: int) -> tuple[Entries, Entries]:
+        """Entries of `evaluations` and `samples` for the trained model and, where it started from one, its base."""
+        evaluations, samples = self.measure(model, TUNED, step)
+        if self._compares():
+            with self._base(model) as base:
+                more, base_samples = self.measure(base, BASE, 0)
+            evaluations, samples = more + evaluations, base_samples + samples
+        return evaluations, samples
+
+    def measure(self, model: Any, label: str, step: int) -> tuple[Entries, Entries]:
+        """One model: language modelling on every held-out set, then the task or samples."""
+        evaluations: Entries = []
+        for name, dataset in {**self.prepared.eval, **self.prepared.test}.items():
+            with self._status(f"measuring the {label} model on {name}"):
+                losses = measure_loss(model, dataset, self.tokenizer.pad_token_id, self.batch_size)
+            found = language_modeling_estimates(losses, step)
+            evaluations += [{"model": label, "dataset": name, **entry} for entry in found]
+        examples, name = self._held_out_examples()
+        if not examples:
+            return evaluations, []
+        if self.recipe.get("evaluation.task"):
+            return self._add_task(model, label, step, examples, name, evaluations)
+        return evaluations, self._samples(model, label, examples)
+
+    def _add_task(
+        self, model: Any, label: str, step: int, examples: list[Any], name: str, evaluations: Entries
+    ) -> tuple[Entries, Entries]:
+        settings = {**TASK, **self.recipe.get("evaluation.task")}
+        metric = load_metric(settings["metric"], self.recipe.where("evaluation.task.metric"), self.recipe.path.parent)
+        samples: Entries = []
+        for shots in self._shots(label, settings["num_shots"]):
+            title = f"{label}, {shots} examples" if shots else label
+            with self._status(f"the {title} model answers {settings['num_rows']} prompts of {name}"):
+                entries, answers = measure_task(
+                    model,
+                    self.tokenizer,
+                    examples,
+                    self._shot_pool() if shots else None,
+                    {**settings, "num_shots": shots},
+                    metric,
+                    step=step,
+                    num_samples=self.recipe.get("evaluation.samples", SAMPLES),
+                    batch_size=self.batch_size,
+                )
+            evaluations += [{"model": title, "dataset": name, **entry} for entry in entries]
+            samples += [{"model": title, **answer} for answer in answers]
+        return evaluations, samples
+
+    def _shots(self, label: str, num_shots: int) -> Sequence[int]:
+        """The starting model is asked with examples and without; the trained one has learnt the task."""
+        return (num_shots, 0) if label == BASE and num_shots else (0,)
+
+    def _samples(self, model: Any, label: str, examples: list[Any]) -> Entries:
+        chosen = examples[: self.recipe.get("evaluation.samples", SAMPLES)]
+        pairs = [_text_pair(example) for example in chosen]
+        with self._status(f"the {label} model writes {len(pairs)} samples"):
+            answers = generate_texts(
+                model, self.tokenizer, [prompt for prompt, _ in pairs], TASK["max_new_tokens"], self.batch_size
+            )
+        found = zip(pairs, answers, strict=True)
+        return [
+            {"model": label, "prompt": show_prompt(prompt), "completion": answer, "reference": reference}
+            for (prompt, reference), answer in found
+            if answer is not None
+        ]
+
+    def _held_out_examples(self) -> tuple[list[dict[str, Any]], str]:
+        role = "test" if self.recipe.get("data.test") else "eval"
+        specs = self.recipe.get(f"data.{role}", [])
+        if not specs:
+            return [], ""
+        source = self.prepared.sources(role)[0]
+        return self._examples(source, specs[0], None), next(iter(getattr(self.prepared, role)))
+
+    def _shot_pool(self) -> list[dict[str, Any]]:
+        return self._examples(self.prepared.sources("train")[0], self.recipe.get("data.train")[0], SHOT_POOL)
+
+    def _examples(self, source: Any, spec: dict[str, Any], most: int | None) -> list[dict[str, Any]]:
+        examples = []
+        for row in source.rows():
+            if most is not None and len(examples) >= most:
+                break
+            examples.append(to_example(row.values, spec, row.where, self.recipe.path.parent))
+        return examples
+
+    def _compares(self) -> bool:
+        starts_from_one = self.recipe.get("model.name_or_path") is not None
+        return starts_from_one and self.recipe.get("evaluation.compare_base", True)
+
+    @contextlib.contextmanager
+    def _base(self, model: Any) -> Iterator[Any]:
+        """The starting model: the same weights with the new adapter off, or loaded again."""
+        if hasattr(model, "peft_config") and self.recipe.get("adapter"):
+            with model.disable_adapter():
+                yield model
+            return
+        yield load_model(self.recipe, self.tokenizer).to(model.device)
+
+    def _status(self, text: str) -> Any:
+        if self.console.is_terminal:
+            return self.console.status(text)
+        self.console.print(text, highlight=False)
+        return contextlib.nullcontext()
+
+
+def _text_pair(example: dict[str, Any]) -> tuple[Any, str | None]:
+    """Prompt and reference; a plain text is cut into a beginning and what follows it."""
+    if "text" in example:
+        text = example["text"]
+        cut = min(PROMPT_CHARACTERS, len(text) // 2)
+        return text[:cut], text[cut : cut + PROMPT_CHARACTERS]
+    return split_example(example, "sample")

@@ -1,0 +1,61 @@
+"""The front door: `run(recipe)` and `build(recipe)`, for every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hfrecipes.recipe.loader import Recipe, load_recipe
+from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.smoke import shrink
+from hfrecipes.stages.options import RunOptions
+from hfrecipes.stages.pipeline import run_pipeline
+from hfrecipes.stages.training import open_session, run_training
+
+if TYPE_CHECKING:
+    from hfrecipes.stages.session import Session
+
+
+def run(recipe: Recipe | str | Path, overrides: Sequence[str] = (), options: RunOptions | None = None) -> Path:
+    """Checks, plans, trains, measures a recipe and writes its card and report.
+
+    Args:
+        recipe: A recipe, its file, or the name of a shipped one.
+        overrides: `key=value`, where `recipe` is a file or a name.
+        options: Where and how.
+
+    Returns:
+        The run directory.
+
+    Raises:
+        RecipeError: before any work, with everything that is wrong.
+    """
+    options = options or RunOptions()
+    recipe = _loaded(recipe, overrides)
+    if recipe.kind == "pipeline":
+        return run_pipeline(recipe, options)
+    return run_training(_sized(recipe, options), options)
+
+
+def build(recipe: Recipe | str | Path, overrides: Sequence[str] = (), options: RunOptions | None = None) -> Session:
+    """A recipe made ready to train, for those who add callbacks or metrics: `build(recipe).trainer.train()`.
+
+    Raises:
+        RecipeError: for a recipe that cannot be run, and for a pipeline, which has no trainer of its own.
+    """
+    options = options or RunOptions()
+    recipe = _loaded(recipe, overrides)
+    if recipe.kind == "pipeline":
+        raise RecipeError(
+            Problem(recipe.where("kind"), "a pipeline has no trainer of its own", "build one of its steps")
+        )
+    return open_session(_sized(recipe, options), options)
+
+
+def _loaded(recipe: Recipe | str | Path, overrides: Sequence[str]) -> Recipe:
+    return recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+
+
+def _sized(recipe: Recipe, options: RunOptions) -> Recipe:
+    return shrink(recipe).replace(name=f"{recipe.name}-smoke") if options.smoke else recipe

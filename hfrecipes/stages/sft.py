@@ -1,0 +1,55 @@
+"""`kind: sft`: supervised fine-tuning with `trl.SFTTrainer`, full or through an adapter."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from trl import SFTConfig, pack_dataset
+
+from hfrecipes.data.prepare import Prepared
+from hfrecipes.models.load import adapter_config, is_adapter
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.trainers.language_modeling import RecipeSFTTrainer
+
+ARGUMENTS = SFTConfig
+
+
+def build_trainer(recipe: Recipe, model: Any, args: SFTConfig, prepared: Prepared, tokenizer: Any) -> RecipeSFTTrainer:
+    """The trainer of a fine-tuning run; its rows are tokenised and labelled already, and packed here."""
+    if recipe.get("training.packing"):
+        prepared = dataclasses.replace(prepared, train=pack(prepared.train, args))
+    trainer = RecipeSFTTrainer(
+        model=model,
+        args=args,
+        train_dataset=_columns(prepared.train),
+        eval_dataset={name: _columns(dataset) for name, dataset in prepared.eval.items()} or None,
+        processing_class=tokenizer,
+        peft_config=adapter_config(recipe),
+    )
+    _name_base(recipe, trainer.model)
+    return trainer
+
+
+def pack(dataset: Any, args: SFTConfig) -> Any:
+    """Packs shuffled rows, as SFTTrainer does: neighbours in a file are alike, and would share rows."""
+    shuffled = dataset.select_columns(["input_ids", "labels"]).shuffle(seed=args.seed)
+    return pack_dataset(shuffled, args.max_length, args.packing_strategy)
+
+
+def _columns(dataset: Any) -> Any:
+    kept = [name for name in ("input_ids", "labels", "seq_lengths") if name in dataset.column_names]
+    return dataset.select_columns(kept)
+
+
+def _name_base(recipe: Recipe, model: Any) -> None:
+    """An adapter names the base it belongs to, by Hub id or by an absolute path that `PeftModel` can follow."""
+    name = recipe.get("model.name_or_path")
+    if not hasattr(model, "peft_config") or name is None:
+        return
+    local = recipe.find_file(name)
+    if is_adapter(local):
+        return
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = str(local.resolve()) if local.exists() else name
+        config.revision = None if local.exists() else recipe.get("model.revision")

@@ -1,0 +1,64 @@
+"""One recipe that trains: checked, then handed to a session."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from hfrecipes.check.check import check_recipe
+from hfrecipes.recipe.hardware import Hardware, detect_hardware
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.problem import RecipeError
+from hfrecipes.recipe.rundir import RunDir
+from hfrecipes.stages.options import RunOptions, make_console
+from hfrecipes.stages.processes import Processes
+
+if TYPE_CHECKING:
+    from hfrecipes.stages.session import Session
+
+
+def run_training(recipe: Recipe, options: RunOptions) -> Path:
+    """Runs a recipe of a kind that trains, to its finished run directory.
+
+    Raises:
+        RecipeError: before any work, with everything that is wrong.
+    """
+    session = open_session(recipe, options)
+    if options.overwrite and session.processes.is_main:
+        from hfrecipes.stages.session import clear_run
+
+        clear_run(session.run)
+    return session.train(resume=options.resume)
+
+
+def open_session(recipe: Recipe, options: RunOptions) -> Session:
+    """Checks a recipe and readies it; nothing is loaded or prepared yet.
+
+    Raises:
+        RecipeError: with everything that is wrong.
+    """
+    processes = Processes.here()
+    console = make_console(options, processes)
+    hardware = detect_hardware()
+    if options.smoke:
+        hardware = dataclasses.replace(hardware, device="cpu", count=1, bf16=False, flash_attention=False)
+    warnings = _check(recipe, hardware, processes, console)
+    # Only a checked recipe is worth the seconds that torch takes to import.
+    from hfrecipes.stages.session import Session, quiet_libraries
+
+    quiet_libraries()
+    return Session(recipe, RunDir(options.runs_dir / recipe.name), hardware, processes, console, warnings)
+
+
+def _check(recipe: Recipe, hardware: Hardware, processes: Processes, console: Console) -> list[str]:
+    problems = check_recipe(recipe, hardware, num_processes=processes.world_size)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        raise RecipeError(errors)
+    warnings = [str(problem) for problem in problems if problem.severity == "warning"]
+    for warning in warnings:
+        console.print(warning, style="yellow", highlight=False, markup=False)
+    return warnings

@@ -1,0 +1,52 @@
+"""The training arguments of the stock classes, from a resolved recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from transformers import TrainingArguments
+
+from hfrecipes.recipe.hardware import Hardware
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.resolve import split_batch
+
+Arguments = TypeVar("Arguments", bound=TrainingArguments)
+
+
+def build_arguments(
+    cls: type[Arguments], recipe: Recipe, hardware: Hardware, world_size: int, checkpoints: Path
+) -> Arguments:
+    """Everything the recipe says under `training:`, and what the project decides itself.
+
+    Args:
+        cls: The configuration class of the trainer that will be built.
+        recipe: A resolved recipe.
+        world_size: Processes of this run.
+        checkpoints: Folder of the checkpoints.
+    """
+    split = split_batch(recipe, hardware, world_size)
+    words: dict[str, Any] = {key: value for key, value in recipe.get("training").items() if key != "global_batch_size"}
+    words |= {
+        "output_dir": str(checkpoints),
+        "per_device_train_batch_size": split.micro_batch_size,
+        "gradient_accumulation_steps": split.accumulation_steps,
+        "use_cpu": hardware.device == "cpu",
+        # Rotation waits for the checkpoint's manifest, so it is ours; see callbacks/checkpoints.py.
+        "save_total_limit": None,
+        "save_only_model": False,
+        "disable_tqdm": True,
+        "logging_nan_inf_filter": False,
+        "remove_unused_columns": False,
+        "dataloader_drop_last": False,
+        "push_to_hub": False,
+        "run_name": recipe.name,
+        "dataloader_pin_memory": words.get("dataloader_pin_memory", hardware.device == "cuda"),
+    }
+    if recipe.kind == "sft":
+        # Rows arrive tokenised, labelled, truncated and packed.
+        words |= {"dataset_kwargs": {"skip_prepare_dataset": True}, "shuffle_dataset": False}
+        words = {
+            key: value for key, value in words.items() if key not in ("chat_template_path", "eos_token", "pad_token")
+        }
+    return cls(**words)

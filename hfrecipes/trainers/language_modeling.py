@@ -1,0 +1,18 @@
+"""The trainers of `kind: pretrain` and `kind: sft`: stock classes with the mixin in front."""
+
+from __future__ import annotations
+
+from transformers import Trainer
+from trl import SFTTrainer
+
+from hfrecipes.trainers.mixin import RecipeTrainerMixin
+
+
+class PretrainTrainer(RecipeTrainerMixin, Trainer):
+    """Next-token prediction on packed rows."""
+
+
+class RecipeSFTTrainer(RecipeTrainerMixin, SFTTrainer):
+    """Supervised fine-tuning on rows that are tokenised and labelled already."""
+
+    _name = "SFT"

@@ -1,0 +1,57 @@
+"""Whether a saved model holds what the model in memory holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+
+def verify_saved(model: Any, folder: Path) -> None:
+    """Compares names and shapes of the saved tensors with the model's, reading headers only.
+
+    Args:
+        model: A PreTrainedModel or PeftModel, unwrapped.
+        folder: Where it was saved with `save_pretrained`.
+
+    Raises:
+        RuntimeError: naming the first tensors that are missing or of another shape.
+    """
+    saved = saved_shapes(folder)
+    expected = _adapter_shapes(model) if hasattr(model, "peft_config") else _model_shapes(model)
+    missing = [name for name in expected if name not in saved]
+    other = [name for name in expected if name in saved and saved[name] != expected[name]]
+    if missing or other or not saved:
+        what = (
+            f"missing: {missing[:3]}" if missing else f"of another shape: {other[:3]}" if other else "no weights at all"
+        )
+        raise RuntimeError(
+            f"{folder} does not hold the trained model ({what}): the checkpoints are whole, resume from the last"
+        )
+
+
+def saved_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Shape by name of every tensor in a folder's safetensors files."""
+    shapes = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    return shapes
+
+
+def _model_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    # Tied weights are one tensor and saved once.
+    seen: set[int] = set()
+    shapes = {}
+    for name, parameter in model.named_parameters():
+        if id(parameter) not in seen:
+            seen.add(id(parameter))
+            shapes[name] = tuple(parameter.shape)
+    return shapes
+
+
+def _adapter_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    from peft import get_peft_model_state_dict
+
+    return {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(model).items()}

@@ -25,7 +25,8 @@ def work() -> int:
 
     parser = argparse.ArgumentParser("accelerate launch -m hfrecipes")
     add_run_arguments(parser)
-    args = parser.parse_args()
+    args, rest = parser.parse_known_args()
+    command_line.take_overrides(parser, args, rest)
     processes = Processes.here()
     try:
         refuse_fewer_processes(processes)

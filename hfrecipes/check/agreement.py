@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hfrecipes.models.tokenizer_files import is_folder_name
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem
 from hfrecipes.recipe.resolve import DEFAULT_EVAL_STEPS
+from hfrecipes.tokenization.files import is_folder_name
 
 # transformers' default, which stands where a recipe saves by steps and gives no number.
 DEFAULT_SAVE_STEPS = 500

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from hfrecipes.check.rows import Scan, named_places
 from hfrecipes.data.encode import EncodedExample, encode_examples
 from hfrecipes.data.settings import sft_settings
-from hfrecipes.models.tokenizer import Tokenizer
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.tokenization.tokenizer import Tokenizer
 
 # A few long rows are left out and counted by the run; more than this share means that the length is wrong.
 TOLERATED_SHARE = 0.01

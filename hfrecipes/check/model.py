@@ -10,12 +10,12 @@ from typing import Any
 
 from hfrecipes.check.hub import hub_file, repository_problems
 from hfrecipes.check.promised import is_promised
-from hfrecipes.models.tokenizer_files import is_folder_name
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem
 from hfrecipes.recipe.resolve import DEFAULT_CONTEXT
 from hfrecipes.recipe.schema import load_schema
 from hfrecipes.recipe.validate import nearest
+from hfrecipes.tokenization.files import is_folder_name
 
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
@@ -102,7 +102,7 @@ def _weight_problems(folder: Path, here: str) -> Iterator[Problem]:
 
 def _folder_fix(folder: Path) -> str:
     if not folder.parent.is_dir():
-        return f"there is no folder {folder.parent} either"
+        return "give a folder that holds a model (a run's is runs/NAME/model), or a Hub id"
     guess = nearest(folder.name, (entry.name for entry in folder.parent.iterdir() if entry.is_dir()))
     return f"did you mean {folder.parent / guess}?" if guess else "give a folder with a model, or a Hub id"
 

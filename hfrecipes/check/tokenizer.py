@@ -10,10 +10,10 @@ from hfrecipes.check.hub import hub_file, hub_unreachable, malformed_id
 from hfrecipes.check.promised import is_promised
 from hfrecipes.check.rows import Scan
 from hfrecipes.models.recipe_tokenizer import obtain_tokenizer
-from hfrecipes.models.tokenizer import Tokenizer, training_chat_template
-from hfrecipes.models.tokenizer_files import TOKENIZER, is_folder_name
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.tokenization.files import TOKENIZER, is_folder_name
+from hfrecipes.tokenization.tokenizer import Tokenizer, training_chat_template
 
 # What a tokenizer without tokenizer.json is made of; transformers converts it when the run begins.
 _SLOW_FILES = ("*.model", "vocab.json", "vocab.txt", "merges.txt", "tekken.json")
@@ -99,7 +99,7 @@ def _on_hub(recipe: Recipe, key: str, name: str) -> tuple[Tokenizer | None, list
         return None, [Problem(where, f"the tokenizer of {name} is on the Hub: {reason}", "", "unchecked")]
     if hub_unreachable():
         # Its folder in the cache, so that nothing waits for an answer.
-        return _load(recipe.replace(model__tokenizer=str(file.parent)), where)
+        return _load(recipe.replace(model={**recipe.get("model"), "tokenizer": str(file.parent)}), where)
     return _load(recipe, where)
 
 

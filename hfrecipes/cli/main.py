@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, or 1 for a failure while running, 2 for a recipe or a command line that cannot be run, 130 for Ctrl-C.
     """
     parser = build_parser()
-    args = parser.parse_args(arguments)
+    args, rest = parser.parse_known_args(arguments)
+    take_overrides(parser, args, rest)
     if args.version:
         from importlib.metadata import version
 
@@ -63,6 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+
+
+def take_overrides(parser: argparse.ArgumentParser, args: argparse.Namespace, rest: list[str]) -> None:
+    """Overrides may stand behind options too, where argparse no longer expects them."""
+    overrides = [text for text in rest if "=" in text and not text.startswith("-")]
+    unknown = [text for text in rest if text not in overrides]
+    if unknown or (overrides and not hasattr(args, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(unknown or overrides)}")
+    if overrides:
+        args.overrides = [*args.overrides, *overrides]
 
 
 if __name__ == "__main__":

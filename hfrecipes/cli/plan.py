@@ -87,11 +87,11 @@ def show_rows(console: Console, recipe: Recipe, count: int, told: Collection[Pro
         count: Rows of each source.
         told: Problems that were printed before.
     """
-    from hfrecipes.models.tokenizer import OfflineError
     from hfrecipes.plan.counts import ready_tokenizer, unchecked
     from hfrecipes.plan.preview import preview_sources, print_previews, print_texts
     from hfrecipes.plan.render import print_problems
     from hfrecipes.plan.sample import sample_sources
+    from hfrecipes.tokenization.tokenizer import OfflineError
 
     try:
         sampled = sample_sources(recipe)

@@ -11,8 +11,8 @@ from tokenizers import Encoding
 
 from hfrecipes.data.formats import Example, is_conversational
 from hfrecipes.data.settings import EncodeSettings
-from hfrecipes.models.tokenizer import Tokenizer, training_chat_template
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.tokenization.tokenizer import Tokenizer, training_chat_template
 
 IGNORED = -100
 

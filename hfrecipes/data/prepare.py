@@ -19,10 +19,10 @@ from hfrecipes.data.settings import EncodeSettings, PackSettings, describe, pack
 from hfrecipes.data.sources import ROLES, open_sources
 from hfrecipes.data.store import load_rows, make_once, write_rows
 from hfrecipes.data.tally import Tally
-from hfrecipes.models.tokenizer import Tokenizer
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.schema import cache_folder
+from hfrecipes.tokenization.tokenizer import Tokenizer
 
 # Counted up when the same inputs begin to give other rows, so that no old preparation is taken for a new one.
 CODE_VERSION = 1

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
 
+from hfrecipes.models.config import build_config, config_fields
+from hfrecipes.models.recipe_tokenizer import chat_template_of
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir
@@ -43,8 +45,8 @@ def load_tokenizer(location: str, recipe: Recipe) -> PreTrainedTokenizerBase:
     for name in ("eos_token", "pad_token"):
         if token := recipe.get(f"training.{name}"):
             setattr(tokenizer, name, token)
-    if template := recipe.get("training.chat_template_path"):
-        tokenizer.chat_template = recipe.find_file(template).read_text(encoding="utf-8")
+    if template := chat_template_of(recipe):
+        tokenizer.chat_template = template
     if tokenizer.pad_token is None:
         # Labels come from spans, never from the pad id, so padding with the end token does not hide it from the loss.
         tokenizer.pad_token = tokenizer.eos_token
@@ -89,19 +91,19 @@ def _from_config(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrain
     return AutoModelForCausalLM.from_config(config, dtype=dtype, **keywords)
 
 
-def model_config(recipe: Recipe, tokenizer: PreTrainedTokenizerBase | None = None) -> PretrainedConfig:
-    """The config for random weights; what it leaves open follows from the tokenizer and the context."""
-    fields: dict[str, Any] = dict(recipe.get("model.config"))
-    context = recipe.get("data.context_length") or recipe.get("training.max_length")
-    if context:
-        name = "n_positions" if fields["model_type"] == "gpt2" else "max_position_embeddings"
-        fields.setdefault(name, context)
-    config = AutoConfig.for_model(**fields)
-    if tokenizer is not None:
-        if "vocab_size" not in fields:
-            config.vocab_size = len(tokenizer)
-        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
-            setattr(config, name, getattr(tokenizer, name))
+def model_config(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    """The config for random weights; what it leaves open follows from the tokenizer and the context.
+
+    Raises:
+        RecipeError: where transformers refuses it.
+    """
+    fields = {"vocab_size": len(tokenizer), **config_fields(recipe)}
+    try:
+        config = build_config(fields)
+    except ValueError as error:
+        raise RecipeError(Problem(recipe.where("model.config"), str(error), "correct it")) from error
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(config, name, getattr(tokenizer, name))
     return config
 
 

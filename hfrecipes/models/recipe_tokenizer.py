@@ -11,12 +11,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from hfrecipes.data.formats import function_fingerprint
 from hfrecipes.data.prepare import training_texts
-from hfrecipes.data.sources import open_source
-from hfrecipes.models.tokenizer import Tokenizer, train_tokenizer
+from hfrecipes.data.sources import open_sources
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.schema import cache_folder
+from hfrecipes.tokenization.tokenizer import Tokenizer, train_tokenizer
 
 # Raised when training a tokenizer gives another result for the same text.
 EDITION = 1
@@ -53,12 +54,27 @@ def obtain_tokenizer(recipe: Recipe) -> tuple[Tokenizer, str]:
     return _as_asked(Tokenizer.load(str(location), revision=revision), recipe), str(location)
 
 
+def chat_template_of(recipe: Recipe) -> str | None:
+    """The template in the file that `training.chat_template_path` names.
+
+    Raises:
+        RecipeError: where there is no such file.
+    """
+    path = recipe.get("training.chat_template_path")
+    if path is None:
+        return None
+    file = recipe.find_file(path)
+    if not file.is_file() or file.suffix not in (".jinja", ".j2"):
+        fix = "name a .jinja file; to take another model's template, name its tokenizer in model.tokenizer"
+        raise RecipeError(Problem(recipe.where("training.chat_template_path"), f"{path} is no template file", fix))
+    return file.read_text(encoding="utf-8")
+
+
 def _as_asked(tokenizer: Tokenizer, recipe: Recipe) -> Tokenizer:
     """With the special tokens and the chat template that `training:` names instead of the tokenizer's own."""
     special = {name: token for name in ("eos_token", "pad_token") if (token := recipe.get(f"training.{name}"))}
-    templates = dict(tokenizer.chat_templates)
-    if path := recipe.get("training.chat_template_path"):
-        templates["default"] = recipe.find_file(path).read_text(encoding="utf-8")
+    template = chat_template_of(recipe)
+    templates = {**tokenizer.chat_templates, **({"default": template} if template else {})}
     special_tokens = {**tokenizer.special_tokens, **special}
     return dataclasses.replace(tokenizer, special_tokens=special_tokens, chat_templates=templates)
 
@@ -76,9 +92,8 @@ def _train_once(recipe: Recipe, folder: Path) -> None:
 
 def _fingerprint(recipe: Recipe) -> str:
     """Of everything that a trained tokenizer depends on: the text, the size, the way of training."""
-    sources = [
-        (open_source(spec, recipe, recipe.where(f"data.train.{index}")).revision, spec)
-        for index, spec in enumerate(recipe.get("data.train", []))
-    ]
-    parts = {"edition": EDITION, "tokenizer": recipe.get("model.tokenizer"), "sources": sources, "kind": recipe.kind}
+    specs = recipe.get("data.train", [])
+    functions = [function_fingerprint(spec["format"], recipe.path.parent) for spec in specs if spec.get("format")]
+    sources = [(source.revision, spec) for source, spec in zip(open_sources(recipe, "train"), specs, strict=True)]
+    parts = {"edition": EDITION, "tokenizer": recipe.get("model.tokenizer"), "sources": sources, "functions": functions}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

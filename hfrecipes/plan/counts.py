@@ -10,10 +10,10 @@ from typing import Any
 
 from hfrecipes.data.formats import example_texts
 from hfrecipes.models.recipe_tokenizer import tokenizer_location
-from hfrecipes.models.tokenizer import OfflineError, Tokenizer, train_tokenizer
 from hfrecipes.plan.sample import SampledSource, encode_sample, sample_examples, sample_sources, tokenize_sample
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.tokenization.tokenizer import OfflineError, Tokenizer, train_tokenizer
 
 
 @dataclass(frozen=True, slots=True)

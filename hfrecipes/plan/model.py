@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hfrecipes.plan.parameters import build_config
+from hfrecipes.models.config import build_config, config_fields
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 
@@ -49,11 +49,7 @@ def trained_adapter(recipe: Recipe) -> dict[str, Any] | None:
 
 
 def _from_recipe(recipe: Recipe, vocab_size: int | None) -> Any:
-    fields = dict(recipe.get("model.config"))
-    # As models.load fills it in, which is not imported here: it takes torch, trl's and peft's seconds for two lines.
-    context = recipe.get("data.context_length") or recipe.get("training.max_length")
-    if context:
-        fields.setdefault("n_positions" if fields["model_type"] == "gpt2" else "max_position_embeddings", context)
+    fields = config_fields(recipe)
     if "vocab_size" not in fields and vocab_size is None:
         fault = "model.config.vocab_size follows from a tokenizer that is not at hand"
         return Problem(recipe.where("model"), fault, "say model.config.vocab_size to plan without it", "unchecked")

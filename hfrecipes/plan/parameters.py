@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from hfrecipes.models.config import build_config
 from hfrecipes.plan.shape import model_shape
 
 _EXPERTS = re.compile(r"(^|\.)experts(\.|$)")
@@ -93,24 +94,6 @@ def count_parameters(
         if adapter:
             model = _with_adapter(model, adapter)
     return _tally(list(_entries(model)), output_weight, quantized, _visited_share(config))
-
-
-def build_config(fields: dict[str, Any]) -> Any:
-    """A transformers config from `model_type` and its fields.
-
-    Raises:
-        ValueError: where the model type is unknown or its class refuses the fields.
-    """
-    from transformers import AutoConfig
-
-    fields = dict(fields)
-    model_type = fields.pop("model_type", None)
-    try:
-        return AutoConfig.for_model(model_type, **fields)
-    except ValueError:
-        raise
-    except Exception as error:  # strict config classes raise types of their own
-        raise ValueError(f"transformers refuses this config of model type {model_type!r}: {error}") from error
 
 
 @contextmanager

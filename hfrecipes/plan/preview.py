@@ -15,9 +15,9 @@ from hfrecipes.data.encode import IGNORED
 from hfrecipes.data.formats import example_texts
 from hfrecipes.data.packing import pack_documents
 from hfrecipes.data.settings import pack_settings
-from hfrecipes.models.tokenizer import Tokenizer
 from hfrecipes.plan.sample import SampledSource, encode_sample, sample_examples, tokenize_sample
 from hfrecipes.recipe.loader import Recipe
+from hfrecipes.tokenization.tokenizer import Tokenizer
 
 # A run of tokens longer than this is shown by its beginning and end.
 LONGEST_RUN = 120

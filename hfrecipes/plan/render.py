@@ -179,7 +179,7 @@ def gib(size: float) -> str:
 
 def duration(hours: float) -> str:
     """Seconds, minutes, hours or days, whichever reads best."""
-    if hours < 1 / 60:
+    if hours < 2 / 60:
         return f"{hours * 3600:.0f} seconds"
     if hours < 2:
         return f"{hours * 60:.0f} minutes"

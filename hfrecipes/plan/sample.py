@@ -12,9 +12,9 @@ from hfrecipes.data.formats import Example, to_example
 from hfrecipes.data.row import Row, Source
 from hfrecipes.data.settings import sft_settings, text_column
 from hfrecipes.data.sources import open_source
-from hfrecipes.models.tokenizer import OfflineError, Tokenizer
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.tokenization.tokenizer import OfflineError, Tokenizer
 
 SAMPLE_ROWS = 200
 # Counting reads every row; larger sources than this allows are left to the preparation.

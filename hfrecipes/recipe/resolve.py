@@ -72,7 +72,7 @@ def split_batch(recipe: Recipe, hardware: Hardware, world_size: int = 1) -> Batc
         micro = max(size for size in range(1, min(share, most) + 1) if share % size == 0)
     if share % micro:
         fits = ", ".join(str(size) for size in range(1, share + 1) if share % size == 0 and size <= 256)
-        fault = f"training.global_batch_size {total} over {world_size} process(es) is {share} rows each, not a multiple of {micro}"
+        fault = f"{share} rows of the global batch for each of {world_size} process(es) are not a multiple of {micro}"
         fix = f"per_device_train_batch_size could be {fits}; global_batch_size {_multiples_near(total, micro * world_size)}"
         raise RecipeError(Problem(recipe.where("training.per_device_train_batch_size"), fault, fix))
     return BatchSplit(total, micro, share // micro)

@@ -28,7 +28,7 @@ Schema = dict[str, Any]
 # The libraries whose classes the schema is read from.
 LIBRARIES = ("transformers", "trl", "peft")
 # Raised when the making of the schema changes, so that cached ones are made anew.
-EDITION = 1
+EDITION = 2
 SHIPPED = Path(__file__).with_name("schema.json")
 
 
@@ -119,8 +119,9 @@ def _kind_schema(kind: str) -> Schema:
         properties["steps"] = {"type": "array", "items": {"$ref": "#/$defs/step"}}
     else:
         properties["model"] = {"$ref": "#/$defs/model"}
-        properties["quantization"] = {"$ref": "#/$defs/quantization"}
-        properties["adapter"] = {"$ref": "#/$defs/adapter"}
+        # Null takes away what a recipe says: `hfrecipes run R adapter=null` is full fine-tuning.
+        properties["quantization"] = _or_null({"$ref": "#/$defs/quantization"})
+        properties["adapter"] = _or_null({"$ref": "#/$defs/adapter"})
         properties["training"] = {"$ref": f"#/$defs/training-{kind}"}
     if kind == "pretrain":
         # Random or full weights are trained; an adapter on them is a later kind of recipe.
@@ -147,7 +148,14 @@ def _model_schema() -> Schema:
             "description": "A Hub id or folder, or {vocab_size: N} to train one. Default: the model's own.",
         },
     }
-    return _object({**ours, **words.FROM_PRETRAINED})
+    # Null takes away here, too: weights and config, say, exclude each other.
+    return _object({name: _or_null(word) for name, word in {**ours, **words.FROM_PRETRAINED}.items()})
+
+
+def _or_null(schema: Schema) -> Schema:
+    branches = schema.get("anyOf", [{key: value for key, value in schema.items() if key != "description"}])
+    described = {"description": schema["description"]} if "description" in schema else {}
+    return {"anyOf": [*branches, {"type": "null"}], **described}
 
 
 def _adapter_schema(cls: type) -> Schema:

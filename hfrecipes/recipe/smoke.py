@@ -12,7 +12,7 @@ from hfrecipes.recipe.schema import load_schema
 
 STEPS = 2
 ROWS = 24
-CONTEXT = 128
+CONTEXT = 256
 VOCABULARY = 512
 # Weights of at most this size are trained for two steps as they are.
 SMALL_MODEL_BYTES = 16 * 2**20
@@ -139,4 +139,7 @@ def _tiny_evaluation(recipe: Recipe) -> dict[str, Any]:
     evaluation = {**recipe.get("evaluation", {}), "samples": 1, "batch_size": 4}
     if evaluation.get("task"):
         evaluation["task"] = {**evaluation["task"], "num_rows": 4, "num_shots": 1, "max_new_tokens": 8}
+        if evaluation["task"].get("metric") == "final_answer_match":
+            # The embedded references hold no numbers to compare.
+            evaluation["task"]["metric"] = "exact_match"
     return evaluation

@@ -126,8 +126,11 @@ class _Validator:
             return []
         words = [str(choice) for choice in choices if choice is not None]
         guess = nearest(str(value), words)
-        listed = f"one of {', '.join(words)}" if len(words) <= _LISTED else f"one of {', '.join(words[:_LISTED])} …"
-        fix = f"did you mean {guess}? It is {listed}" if guess else f"it is {listed}"
+        few = len(words) <= _LISTED
+        listed = f"one of {', '.join(words)}" if few else f"one of {', '.join(words[:_LISTED])} …"
+        fix = f"it is {listed}"
+        if guess:
+            fix = f"did you mean {guess}?" + (f" It is {listed}" if few else "")
         return [self._fault(keys, f"{dotted(keys)} is {_shown(value)}, which it cannot be", fix)]
 
     def _config(self, value: Any, keys: Keys) -> list[Problem]:

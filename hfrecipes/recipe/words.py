@@ -54,11 +54,11 @@ CHOICES: dict[str, dict[str, list[Any]]] = {
         "loss_type": ["nll", "dft"],
     },
     "TrainingArguments": {
-        "log_level": ["debug", "info", "warning", "error", "critical", "passive"],
-        "log_level_replica": ["debug", "info", "warning", "error", "critical", "passive"],
-        "torch_compile_mode": ["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"],
+        "log_level": ["detail", "debug", "info", "warning", "error", "critical", "passive"],
+        "log_level_replica": ["detail", "debug", "info", "warning", "error", "critical", "passive"],
+        "torch_compile_mode": ["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs", "lite"],
         "dataloader_multiprocessing_context": ["fork", "forkserver", "spawn"],
-        "ddp_backend": ["nccl", "gloo", "mpi", "ccl", "hccl", "cncl", "mccl"],
+        "ddp_backend": ["nccl", "gloo", "mpi", "xccl", "hccl", "cncl", "mccl"],
     },
 }
 
@@ -69,7 +69,7 @@ SCHEMAS: dict[str, dict[str, dict[str, Any]]] = {
         "init_lora_weights": {
             "anyOf": [
                 {"type": "boolean"},
-                {"enum": ["gaussian", "eva", "olora", "pissa", "corda", "loftq", "orthogonal"]},
+                {"enum": ["gaussian", "eva", "olora", "pissa", "corda", "loftq", "orthogonal", "mica"]},
                 {"type": "string", "pattern": "^pissa_niter_[0-9]+$"},
             ]
         },

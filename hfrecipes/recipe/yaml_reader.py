@@ -19,6 +19,10 @@ Keys = tuple[str | int, ...]
 # Aliases can make a short file expand without end; no recipe needs this many values.
 MAX_VALUES = 100_000
 
+_NESTED = "remove brackets and aliases that no recipe needs"
+_TAG = "tag:yaml.org,2002:"
+_PLAIN = "plain"
+
 _INTEGER = re.compile(r"[-+]?[0-9]+$")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+$")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
@@ -49,14 +53,19 @@ def read_yaml(path: Path) -> tuple[Any, dict[Keys, int]]:
 def parse_yaml(text: str, name: str) -> tuple[Any, dict[Keys, int]]:
     """Like `read_yaml`, for text that is at hand; `name` stands for the file in errors."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise RecipeError(_syntax_problem(f"{name}:{line}", error, text, line)) from None
     except yaml.YAMLError as error:
         raise RecipeError(Problem(name, f"is not YAML: {error}")) from None
+    except RecursionError:
+        raise RecipeError(Problem(name, "is nested too deeply", _NESTED)) from None
     reader = _Reader(name)
-    value = reader.convert(node, ()) if node is not None else None
+    try:
+        value = reader.convert(node, ()) if node is not None else None
+    except RecursionError:  # an alias that stands inside what it stands for
+        raise RecipeError(Problem(name, "is nested without end", _NESTED)) from None
     if reader.problems:
         raise RecipeError(reader.problems)
     return value, reader.lines
@@ -87,6 +96,14 @@ def _syntax_problem(where: str, error: yaml.MarkedYAMLError, text: str, line: in
     return Problem(where, f"is not valid YAML: {reason}", "check indentation, colons, quotes and brackets here")
 
 
+class _Loader(yaml.SafeLoader):
+    """Calls a scalar without quotes and tag plain, where PyYAML would judge it by YAML 1.1's rules."""
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        plain = kind is yaml.ScalarNode and implicit[0]
+        return _PLAIN if plain else super().resolve(kind, value, implicit)
+
+
 class _Reader:
     """Turns composed nodes into plain values, noting lines and faults."""
 
@@ -99,11 +116,13 @@ class _Reader:
         if len(self.lines) >= MAX_VALUES:
             raise RecipeError(Problem(self.name, f"holds more than {MAX_VALUES:,} values", "remove nested aliases"))
         self.lines.setdefault(keys, node.start_mark.line + 1)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
+        if node.tag not in (_TAG + "map", _TAG + "seq"):
+            self._tagged(node)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, keys)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.convert(item, (*keys, index)) for index, item in enumerate(node.value)]
-        return self._scalar(node)
+        return [self.convert(item, (*keys, index)) for index, item in enumerate(node.value)]
 
     def _mapping(self, node: yaml.MappingNode, keys: Keys) -> dict[str, Any]:
         value: dict[str, Any] = {}
@@ -112,7 +131,7 @@ class _Reader:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._fault(line, "a key must be a word", "quote it")
                 continue
-            key = key_node.value
+            key = self._joined(key_node)
             if key == "<<":
                 self._fault(line, "merge keys (<<) are not part of a recipe", "write the values out")
             elif key in value:
@@ -124,12 +143,21 @@ class _Reader:
         return value
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
-        if node.style is not None or node.tag == "!":
-            return node.value
-        if node.tag.startswith("tag:yaml.org,2002:"):
+        if node.tag == _PLAIN:
             return parse_scalar(node.value)
-        self._fault(node.start_mark.line + 1, f"the tag {node.tag} is not part of a recipe", "remove it")
-        return None
+        return self._joined(node) if node.tag == _TAG + "str" else self._tagged(node)
+
+    def _joined(self, node: yaml.ScalarNode) -> str:
+        """The text of a scalar, escapes of UTF-16 (`"\\ud83d\\ude00"`, as JSON has them) put together."""
+        try:
+            return node.value.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self._fault(node.start_mark.line + 1, "half a character is escaped", "write the character itself")
+            return ""
+
+    def _tagged(self, node: yaml.Node) -> None:
+        tag = node.tag.replace(_TAG, "!!")
+        self._fault(node.start_mark.line + 1, f"the tag {tag} is not part of a recipe", "remove it")
 
     def _fault(self, line: int, message: str, fix: str) -> None:
         self.problems.append(Problem(f"{self.name}:{line}", message, fix))

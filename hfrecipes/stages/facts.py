@@ -63,15 +63,25 @@ def _hardware(hardware: Hardware, world_size: int) -> dict[str, Any]:
     }
 
 
-def model_facts(recipe: Recipe, model: Any, counts: dict[str, int] | None) -> dict[str, Any]:
-    """The model as it was trained; parameters as counted by the plan, else in the model itself."""
+def model_facts(recipe: Recipe, model: Any, counts: dict[str, int] | None, *, chat: bool) -> dict[str, Any]:
+    """The model as it was trained.
+
+    Args:
+        recipe: A resolved recipe.
+        model: The model, unwrapped.
+        counts: Parameters as the plan counted them; counted in the model itself where None.
+        chat: Whether it was trained on conversations, through the tokenizer's chat template.
+    """
     config = model.config.get_text_config()
     name = recipe.get("model.name_or_path")
+    local = recipe.find_file(name) if name else None
     return {
         "name_or_path": name,
         "revision": recipe.get("model.revision") or getattr(model.config, "_commit_hash", None),
         "model_type": config.model_type,
-        "base": name,
+        # An absolute path cannot be taken for a Hub id.
+        "base": str(local.resolve()) if local is not None and local.exists() else name,
+        "chat_template": chat,
         "parameters": counts or _count(model),
         "adapter": recipe.get("adapter"),
         "quantization": recipe.get("quantization"),

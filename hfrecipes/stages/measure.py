@@ -1,4 +1,4 @@
-"""What a model can do, measured for the facts file: bits per byte, the task, samples; the starting model beside the trained one."""
+"""What a model can do, measured for the facts file: bits per byte, the task, samples; its base beside it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
-from hfrecipes.data.prepare import Prepared
 from hfrecipes.data.formats import to_example
+from hfrecipes.data.prepare import Prepared
 from hfrecipes.evaluation.generation import generate_texts
 from hfrecipes.evaluation.language_modeling import language_modeling_estimates, measure_loss
-from hfrecipes.evaluation.metrics import load_metric
+from hfrecipes.evaluation.metrics import TaskMetric, load_metric
 from hfrecipes.evaluation.prompts import show_prompt, split_example
 from hfrecipes.evaluation.task import measure_task
 from hfrecipes.models.load import load_model
 from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.problem import Problem, RecipeError
 
 BATCH_SIZE = 16
 TASK = {"num_rows": 200, "num_shots": 3, "max_new_tokens": 64}
@@ -50,6 +51,23 @@ class Measurer:
         self.console = console
         self.batch_size = recipe.get("evaluation.batch_size", BATCH_SIZE)
 
+    def refuse_unscorable(self) -> None:
+        """Tries the task's metric on the references themselves, before the hours of training.
+
+        Raises:
+            RecipeError: where the metric cannot be loaded, or a reference cannot be scored by it.
+        """
+        if not self.recipe.get("evaluation.task"):
+            return
+        examples, name = self._held_out_examples()
+        references = [split_example(example, f"{name}, example {number}")[1] for number, example in enumerate(examples)]
+        try:
+            self._metric().score_rows(references, references)
+        except ValueError as error:
+            fault = f"the references of {name} cannot be scored by {self.recipe.get('evaluation.task.metric')}: {error}"
+            fix = "choose another metric, or correct the data"
+            raise RecipeError(Problem(self.recipe.where("evaluation.task.metric"), fault, fix)) from error
+
     def trained_and_base(self, model: Any, step: int) -> tuple[Entries, Entries]:
         """Entries of `evaluations` and `samples` for the trained model and, where it started from one, its base."""
         evaluations, samples = self.measure(model, TUNED, step)
@@ -78,7 +96,7 @@ class Measurer:
         self, model: Any, label: str, step: int, examples: list[Any], name: str, evaluations: Entries
     ) -> tuple[Entries, Entries]:
         settings = {**TASK, **self.recipe.get("evaluation.task")}
-        metric = load_metric(settings["metric"], self.recipe.where("evaluation.task.metric"), self.recipe.path.parent)
+        metric = self._metric()
         samples: Entries = []
         for shots in self._shots(label, settings["num_shots"]):
             title = f"{label}, {shots} examples" if shots else label
@@ -97,6 +115,10 @@ class Measurer:
             evaluations += [{"model": title, "dataset": name, **entry} for entry in entries]
             samples += [{"model": title, **answer} for answer in answers]
         return evaluations, samples
+
+    def _metric(self) -> TaskMetric:
+        name, where = self.recipe.get("evaluation.task.metric"), self.recipe.where("evaluation.task.metric")
+        return load_metric(name, where, self.recipe.path.parent)
 
     def _shots(self, label: str, num_shots: int) -> Sequence[int]:
         """The starting model is asked with examples and without; the trained one has learnt the task."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from rich.console import Console
 from hfrecipes.callbacks.checkpoints import CheckpointCallback, newest_valid
 from hfrecipes.callbacks.metrics_log import MetricsLogCallback
 from hfrecipes.callbacks.progress import ProgressCallback
+from hfrecipes.data.formats import is_conversational, to_example
 from hfrecipes.data.prepare import Prepared, prepare
 from hfrecipes.models.load import load_model, load_tokenizer
 from hfrecipes.models.recipe_tokenizer import obtain_tokenizer
+from hfrecipes.plan.counts import DataCounts
 from hfrecipes.plan.plan import make_plan
 from hfrecipes.publish.card import render_card
 from hfrecipes.publish.report import render_report
@@ -62,7 +65,10 @@ class Session:
     @cached_property
     def _tokenizers(self) -> tuple[Any, Any]:
         light, location = obtain_tokenizer(self.recipe)
-        return light, load_tokenizer(location, self.recipe)
+        tokenizer = load_tokenizer(location, self.recipe)
+        # Some transformers classes rebuild what tokenizer.json says; rows made with other ids would train another model.
+        light.require_same_ids(tokenizer, ["def name(self):\n    return 'text'  # 1 + 1", "Grüße, 世界! \t x"])
+        return light, tokenizer
 
     @property
     def tokenizer(self) -> Any:
@@ -73,6 +79,10 @@ class Session:
     def prepared(self) -> Prepared:
         """The data: made by one process, read by all."""
         return prepare(self.recipe, self._tokenizers[0])
+
+    @cached_property
+    def _measurer(self) -> Measurer:
+        return Measurer(self.recipe, self.prepared, self.tokenizer, self.console)
 
     @cached_property
     def trainer(self) -> Any:
@@ -121,9 +131,12 @@ class Session:
 
     def _train_and_save(self, checkpoint: Path | None, facts: dict[str, Any]) -> dict[str, Any]:
         trainer, first_step = self.trainer, _step_of(checkpoint)
+        self._measurer.refuse_unscorable()
         plan = self._plan(trainer)
         facts |= {"data": self.prepared.facts, "plan": plan, "warnings": [*self.warnings, *self.prepared.warnings]}
-        facts["model"] = model_facts(self.recipe, trainer.model, plan.get("parameters"))
+        facts["model"] = model_facts(
+            self.recipe, trainer.model, plan.get("parameters"), chat=self._trains_on_conversations()
+        )
         watch = Stopwatch()
         try:
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -138,13 +151,20 @@ class Session:
 
     def _measure(self, facts: dict[str, Any]) -> None:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model, keep_torch_compile=False)
-        measurer = Measurer(self.recipe, self.prepared, self.tokenizer, self.console)
-        evaluations, samples = measurer.trained_and_base(model, self.trainer.state.global_step)
+        evaluations, samples = self._measurer.trained_and_base(model, self.trainer.state.global_step)
         facts |= {"evaluations": evaluations, "samples": samples}
 
     def _plan(self, trainer: Any) -> dict[str, Any]:
-        """The plan as `hfrecipes plan` gives it, before anything is known from training."""
-        return make_plan(self.recipe, self.hardware, self.processes.world_size, config=trainer.model.config).to_dict()
+        """The plan as `hfrecipes plan` gives it, with the rows counted instead of estimated."""
+        counts = DataCounts.from_facts(self.prepared.facts, len(trainer.train_dataset), len(self.tokenizer))
+        return make_plan(self.recipe, self.hardware, self.processes.world_size, counts, trainer.model.config).to_dict()
+
+    def _trains_on_conversations(self) -> bool:
+        source, spec = self.prepared.sources("train")[0], self.recipe.get("data.train")[0]
+        return any(
+            is_conversational(to_example(row.values, spec, row.where, self.recipe.path.parent))
+            for row in islice(source.rows(), 1)
+        )
 
     def _callbacks(self, trainer: Any) -> list[Any]:
         lengths, _ = row_sizes(trainer.train_dataset)

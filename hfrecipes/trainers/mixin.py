@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers.trainer import TRAINING_ARGS_NAME
 
-from hfrecipes.trainers.saved import verify_saved
 from hfrecipes.trainers.sampler import EpochSampler
+from hfrecipes.trainers.saved import verify_saved
 
 
 class NonFiniteLossError(FloatingPointError):

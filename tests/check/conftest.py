@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from hfrecipes.cli.check import add_parser
-from hfrecipes.models.tokenizer import train_tokenizer
 from hfrecipes.recipe.hardware import Hardware
+from hfrecipes.tokenization.tokenizer import train_tokenizer
 
 CPU = Hardware("cpu", "a test's processor", 1, 8 * 2**30, bf16=False, flash_attention=False)
 GPU = Hardware("cuda", "a test's GPU", 2, 80 * 2**30, bf16=True, flash_attention=False)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hfrecipes.models.tokenizer import Tokenizer, train_tokenizer
 from hfrecipes.recipe.loader import Recipe, load_recipe
+from hfrecipes.tokenization.tokenizer import Tokenizer, train_tokenizer
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog. ",

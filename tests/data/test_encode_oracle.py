@@ -16,7 +16,7 @@ from tokenizers.processors import TemplateProcessing
 from hfrecipes.data.encode import encode_examples
 from hfrecipes.data.formats import to_example
 from hfrecipes.data.settings import SFT_MAX_LENGTH, EncodeSettings
-from hfrecipes.models.tokenizer import Tokenizer
+from hfrecipes.tokenization.tokenizer import Tokenizer
 
 TEXT = [{"text": "The quick fox."}, {"text": "naïve 🦊 学而\n"}, {"text": "ends already<|endoftext|>"}, {"text": "a"}]
 STRINGS = [

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfrecipes.data.packing import pack_documents, packed_bytes, token_bytes
-from hfrecipes.models.tokenizer import Tokenizer
+from hfrecipes.tokenization.tokenizer import Tokenizer
 
 EOS = 0
 documents = st.lists(st.lists(st.integers(1, 500), max_size=30), max_size=12)

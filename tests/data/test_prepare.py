@@ -16,9 +16,9 @@ from hfrecipes.data import prepare as prepare_module
 from hfrecipes.data.encode import supervised_text
 from hfrecipes.data.prepare import prepare, training_texts
 from hfrecipes.data.settings import sft_settings
-from hfrecipes.models.tokenizer import Tokenizer
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import RecipeError
+from hfrecipes.tokenization.tokenizer import Tokenizer
 
 MakeRecipe = Callable[..., Recipe]
 DOCUMENTS = [f"Document {number} says naïve things. 🦊 " * 3 for number in range(40)]

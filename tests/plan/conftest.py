@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hfrecipes.models.tokenizer import train_tokenizer
 from hfrecipes.recipe.loader import Recipe, load_recipe
+from hfrecipes.tokenization.tokenizer import train_tokenizer
 
 _ATTENTION = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
 _COMMON = {**_ATTENTION, "intermediate_size": 112, "vocab_size": 300, "max_position_embeddings": 256}

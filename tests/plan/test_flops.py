@@ -7,8 +7,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
+from hfrecipes.models.config import build_config
 from hfrecipes.plan import flops
-from hfrecipes.plan.parameters import build_config, count_parameters
+from hfrecipes.plan.parameters import count_parameters
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 from transformers.training_args import OptimizerNames
 
+from hfrecipes.models.config import build_config
 from hfrecipes.plan import memory
-from hfrecipes.plan.parameters import build_config
 
 
 @pytest.mark.parametrize(("stage", "gigabytes"), [(0, 120), (1, 31.4), (2, 16.6), (3, 1.9)])

@@ -7,7 +7,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from hfrecipes.plan.parameters import build_config, count_parameters
+from hfrecipes.models.config import build_config
+from hfrecipes.plan.parameters import count_parameters
 from hfrecipes.plan.shape import model_shape
 
 FAMILIES = ("llama", "tied_llama", "qwen3", "gpt2", "gemma2", "olmo2", "mixtral", "qwen2_moe")

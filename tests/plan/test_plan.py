@@ -11,7 +11,6 @@ from transformers import AutoTokenizer
 
 from hfrecipes.data.prepare import prepare
 from hfrecipes.models.load import load_model, model_config
-from hfrecipes.models.tokenizer import Tokenizer
 from hfrecipes.plan.counts import DataCounts, estimate_counts
 from hfrecipes.plan.devices import DEVICES, find_device, measured_flops, recognise
 from hfrecipes.plan.model import planned_config
@@ -21,6 +20,7 @@ from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.recipe.resolve import resolve
+from hfrecipes.tokenization.tokenizer import Tokenizer
 
 CPU = Hardware("cpu", "a processor", 1, 16 * 2**30, False, False)
 H100 = find_device("h100").hardware

@@ -15,7 +15,6 @@ from hfrecipes.cli import data as data_verb
 from hfrecipes.cli import plan as plan_verb
 from hfrecipes.data.encode import IGNORED
 from hfrecipes.data.prepare import prepare
-from hfrecipes.models.tokenizer import Tokenizer
 from hfrecipes.plan.preview import PreviewRow, label_tokens, preview_sources, print_previews, render_row
 from hfrecipes.plan.render import count, duration, gib
 from hfrecipes.plan.sample import draw, sample_sources
@@ -23,6 +22,7 @@ from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.recipe.resolve import resolve
+from hfrecipes.tokenization.tokenizer import Tokenizer
 
 CPU = Hardware("cpu", "a processor", 1, 16 * 2**30, False, False)
 

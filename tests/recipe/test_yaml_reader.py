@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.recipe.yaml_reader import MAX_VALUES, dotted, parse_scalar, parse_yaml, read_yaml
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 # A key named << would be a merge key, however it is quoted.
 KEYS = st.text().filter(lambda key: key != "<<")
-VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=15)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=15
+)
 
 
 @given(VALUES)
@@ -108,7 +110,15 @@ def test_numbers_as_python_writes_them(number: float) -> None:
     assert parse_scalar(repr(number)) == number
 
 
-@pytest.mark.parametrize("text", ['"1e-4"', "'true'", '"null"', "'3'", "! 3", "|-\n  3"])
+def test_escapes_as_json_writes_them() -> None:
+    assert parse_yaml('key: "\\ud83d\\ude00"', "x.yaml")[0] == {"key": "\U0001f600"}
+    with pytest.raises(RecipeError, match=r"x.yaml:2.*half a character"):
+        parse_yaml('a: 1\nkey: "\\ud83d"', "x.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ['"1e-4"', "'true'", '"null"', "'3'", "!!str 3", "!!str 1e-4", "!!str true", "|-\n  3"]
+)
 def test_what_is_quoted_is_a_string(text: str) -> None:
     value = parse_yaml(f"key: {text}", "x.yaml")[0]["key"]
     assert isinstance(value, str)
@@ -124,6 +134,9 @@ def test_what_is_quoted_is_a_string(text: str) -> None:
         ("? [a, b]\n: 1\n", "x.yaml:1", "a key must be a word"),
         ("a: 1\nb: !thing 2\n", "x.yaml:2", "the tag !thing"),
         ("a: !!python/object:os.system 2\n", "x.yaml:1", "python/object"),
+        ("a: !!set {b}\n", "x.yaml:1", "the tag !!set"),
+        ("a:\n- !thing [b]\n", "x.yaml:2", "the tag !thing"),
+        ("a: !!binary aGk=\n", "x.yaml:1", "the tag !!binary"),
         ("a:\n\tb: 1\n", "x.yaml:2", "a tab indents this line"),
         ("a: [1, 2\n", "x.yaml:2", "is not valid YAML"),
         ("a: 1\n---\nb: 2\n", "x.yaml:2", "is not valid YAML"),

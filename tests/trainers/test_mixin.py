@@ -44,7 +44,10 @@ def test_accumulation_gives_the_same_losses(model_type: str, tiny_model: Callabl
     curves = []
     for micro, accumulation in ((8, 1), (1, 8)):
         trainer = make_trainer(
-            tiny_model(model_type), tmp_path, per_device_train_batch_size=micro, gradient_accumulation_steps=accumulation
+            tiny_model(model_type),
+            tmp_path,
+            per_device_train_batch_size=micro,
+            gradient_accumulation_steps=accumulation,
         )
         trainer.train()
         curves.append(losses(trainer))
@@ -118,7 +121,11 @@ def test_packed_documents_do_not_see_each_other(model_type: str, tiny_model: Cal
     def cost(batch: dict[str, torch.Tensor]) -> float:
         targets = (batch["labels"][:, 1:] != -100).sum()
         with torch.no_grad():
-            return float(trainer.compute_loss(trainer.model, batch, num_items_in_batch=torch.tensor(1.0))) if targets else 0.0
+            return (
+                float(trainer.compute_loss(trainer.model, batch, num_items_in_batch=torch.tensor(1.0)))
+                if targets
+                else 0.0
+            )
 
     together = cost(collate([packed]))
     beside = cost(collate([packed, {**packed, "labels": [-100] * 15}]))

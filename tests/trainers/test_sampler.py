@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+from accelerate.data_loader import BatchSamplerShard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import BatchSampler
 
-from accelerate.data_loader import BatchSamplerShard
 from hfrecipes.trainers.sampler import EpochSampler
 
-SIZES = {"rows": st.integers(1, 60), "batch": st.integers(1, 16), "seed": st.integers(0, 2**31), "epochs": st.integers(1, 4)}
+SIZES = {
+    "rows": st.integers(1, 60),
+    "batch": st.integers(1, 16),
+    "seed": st.integers(0, 2**31),
+    "epochs": st.integers(1, 4),
+}
 
 
 @given(**SIZES)
@@ -44,7 +49,9 @@ def test_processes_share_each_global_batch() -> None:
     steps = {}
     for world_size, micro in ((1, 8), (1, 2), (2, 4), (2, 1), (4, 2)):
         dealt = [
-            list(BatchSamplerShard(BatchSampler(EpochSampler(rows, batch, 3), micro, drop_last=False), world_size, rank))
+            list(
+                BatchSamplerShard(BatchSampler(EpochSampler(rows, batch, 3), micro, drop_last=False), world_size, rank)
+            )
             for rank in range(world_size)
         ]
         rounds = batch // (micro * world_size)

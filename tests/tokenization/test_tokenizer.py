@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hfrecipes.compat import trl_chat_templates
-from hfrecipes.models.tokenizer import OfflineError, Tokenizer, train_tokenizer, training_chat_template
 from hfrecipes.recipe.problem import RecipeError
+from hfrecipes.tokenization.tokenizer import OfflineError, Tokenizer, train_tokenizer, training_chat_template
 
 TEXTS = ["The quick brown fox jumps. ", "def add(a, b):\n    return a + b\n", "学而时习之 🦊 naïve "] * 30
 CHAT = [
@@ -56,7 +56,7 @@ def transformers_tokenizer(folder: Path) -> Any:
 
 def test_imports_nothing_heavy() -> None:
     code = (
-        "import sys, hfrecipes.models.tokenizer as t; t.training_chat_template('x');"
+        "import sys, hfrecipes.tokenization.tokenizer as t; t.training_chat_template('x');"
         "print([m for m in ('torch', 'transformers', 'trl', 'datasets') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -149,7 +149,7 @@ def test_tools_and_json_are_rendered_as_in_transformers(folder: Path, tmp_path: 
 
 
 def test_spans_hold_inside_macros_and_captured_blocks() -> None:
-    from hfrecipes.models.chat import render
+    from hfrecipes.tokenization.chat import render
 
     template = (
         "{% macro turn(m) %}[{% generation %}{{ m.content }}{% endgeneration %}]{% endmacro %}"

@@ -17,9 +17,10 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken, Encoding
 
-from hfrecipes.models import chat
-from hfrecipes.models.chat import Rendered, training_chat_template
-from hfrecipes.models.tokenizer_files import (
+from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.tokenization import chat
+from hfrecipes.tokenization.chat import Rendered, training_chat_template
+from hfrecipes.tokenization.files import (
     CONFIG,
     SPECIALS,
     TEMPLATE,
@@ -29,8 +30,7 @@ from hfrecipes.models.tokenizer_files import (
     is_folder_name,
     read_json,
 )
-from hfrecipes.models.tokenizer_training import train_tokenizer
-from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.tokenization.training import train_tokenizer
 
 __all__ = ["OfflineError", "Rendered", "Tokenizer", "train_tokenizer", "training_chat_template"]
 

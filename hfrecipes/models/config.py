@@ -1,0 +1,41 @@
+"""The config of a model with random weights. Imports transformers when called, torch never."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hfrecipes.recipe.loader import Recipe
+
+
+def config_fields(recipe: Recipe) -> dict[str, Any]:
+    """The fields of `model.config`, with the positions that the context needs where they are left open."""
+    fields: dict[str, Any] = dict(recipe.get("model.config"))
+    context = recipe.get("data.context_length") or recipe.get("training.max_length")
+    if context:
+        fields.setdefault("n_positions" if fields["model_type"] == "gpt2" else "max_position_embeddings", context)
+    return fields
+
+
+def build_config(fields: dict[str, Any]) -> Any:
+    """A transformers config from `model_type` and its fields.
+
+    Key-value heads that are left open are those of the architecture where they divide the heads, else as many as heads: a
+    Qwen2 of four heads would otherwise have its default of 32 and fail in its first attention.
+
+    Raises:
+        ValueError: where the model type is unknown or its class refuses the fields.
+    """
+    from transformers import AutoConfig
+
+    fields = dict(fields)
+    model_type = fields.pop("model_type", None)
+    try:
+        config = AutoConfig.for_model(model_type, **fields)
+    except ValueError:
+        raise
+    except Exception as error:  # strict config classes raise types of their own
+        raise ValueError(f"transformers refuses this config of model type {model_type!r}: {error}") from error
+    heads, key_value_heads = getattr(config, "num_attention_heads", None), getattr(config, "num_key_value_heads", None)
+    if key_value_heads and heads % key_value_heads and "num_key_value_heads" not in fields:
+        config.num_key_value_heads = heads
+    return config

@@ -1,0 +1,54 @@
+"""Every shipped recipe passes its check offline and runs made small; a recipe that cannot is not shipped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoConfig
+
+from hfrecipes import RunOptions, load_recipe, run
+from hfrecipes.check.check import check_recipe
+from hfrecipes.recipe.hardware import Hardware
+from hfrecipes.recipe.rundir import RunDir
+from hfrecipes.recipe.shipped import shipped_recipes
+from hfrecipes.recipe.smoke import model_type_of
+
+# Recipes of real size are for GPUs; the check of what a device can do has tests of its own.
+GPU = Hardware(
+    device="cuda", name="NVIDIA H100 80GB HBM3", count=1, memory_bytes=80 * 2**30, bf16=True, flash_attention=True
+)
+NAMES = [name for name in shipped_recipes() if name != "tour/tour"]
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_check(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    overrides = ["model.name_or_path=Qwen/Qwen3-0.6B", "model.model_type=qwen3"] if name == "tour/docstrings" else []
+    problems = check_recipe(load_recipe(name, overrides), GPU)
+    assert not [str(problem) for problem in problems if problem.severity == "error"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_smoke(name: str, tmp_path: Path) -> None:
+    # The tour's second step starts from the first's model; alone it needs to be told an architecture.
+    overrides = ["model.name_or_path=null", "model.config={model_type: llama}"] if name == "tour/docstrings" else []
+    recipe = load_recipe(name, overrides)
+    folder = RunDir(run(recipe, options=RunOptions(runs_dir=tmp_path, smoke=True, quiet=True)))
+    facts = folder.facts()
+    assert facts["status"] == "complete"
+    assert facts["training"]["steps"] == 2
+    assert facts["model"]["model_type"] == model_type_of(recipe)
+    if recipe.get("adapter"):
+        assert json.loads((folder.model / "adapter_config.json").read_text())["r"] == recipe.get("adapter.r", 8)
+    else:
+        assert AutoConfig.from_pretrained(folder.model).model_type == model_type_of(recipe)
+    assert folder.card.is_file()
+    assert folder.report.is_file()
+
+
+def test_an_unknown_architecture_is_not_replaced_by_another(tmp_path: Path) -> None:
+    recipe = load_recipe("tour/docstrings", ["model.name_or_path=somebody/model"])
+    with pytest.raises(ValueError, match=r"model\.model_type"):
+        run(recipe, options=RunOptions(runs_dir=tmp_path, smoke=True, quiet=True))

@@ -84,4 +84,4 @@ class ProgressCallback(TrainerCallback):
     def _line(self, state: TrainerState) -> None:
         self.last_line = time.monotonic()
         done = f"step {state.global_step}/{state.max_steps}"
-        self.console.print(f"{self.title}: {done} · {self._figures(state)}", highlight=False)
+        self.console.print(f"{self.title}: {done} · {self._figures(state)}", highlight=False, soft_wrap=True)

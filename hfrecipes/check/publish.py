@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hfrecipes.check.licenses import LICENSES
+from hfrecipes.recipe.licenses import LICENSES
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, Severity
 from hfrecipes.recipe.validate import nearest

@@ -10,11 +10,12 @@ from typing import Any
 import yaml
 
 from hfrecipes.publish.card import EVALUATION_HEADING, evaluation_table
-from hfrecipes.publish.header import LICENSES, model_index
+from hfrecipes.publish.header import model_index
 from hfrecipes.publish.markdown import Line, body_lines, section_table, split_header
 from hfrecipes.publish.naming import LOCAL_PATH, is_repo_id
 from hfrecipes.publish.secrets import find_secrets
 from hfrecipes.publish.templates import markdown_cell
+from hfrecipes.recipe.licenses import LICENSES
 from hfrecipes.recipe.problem import Problem
 
 REQUIRED_SECTIONS = [

@@ -28,7 +28,7 @@ Schema = dict[str, Any]
 # The libraries whose classes the schema is read from.
 LIBRARIES = ("transformers", "trl", "peft")
 # Raised when the making of the schema changes, so that cached ones are made anew.
-EDITION = 2
+EDITION = 3
 SHIPPED = Path(__file__).with_name("schema.json")
 
 
@@ -126,7 +126,7 @@ def _kind_schema(kind: str) -> Schema:
     if kind == "pretrain":
         # Random or full weights are trained; an adapter on them is a later kind of recipe.
         del properties["quantization"], properties["adapter"]
-    properties |= {name: dataclass_schema(section) for name, section in OUR_SECTIONS[kind].items()}
+    properties |= {name: _or_null(dataclass_schema(section)) for name, section in OUR_SECTIONS[kind].items()}
     return {**_object(properties), "required": list(REQUIRED_SECTIONS[kind])}
 
 

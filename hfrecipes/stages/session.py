@@ -231,15 +231,3 @@ def _drop_printer(trainer: Any) -> None:
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-
-
-def quiet_libraries() -> None:
-    """The libraries' own bars and notes give way to ours."""
-    from datasets.utils.logging import disable_progress_bar
-    from datasets.utils.logging import set_verbosity_error as quiet_datasets
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    quiet_datasets()
-    disable_progress_bar()

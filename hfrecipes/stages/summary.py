@@ -11,8 +11,7 @@ from rich.table import Table
 from hfrecipes.recipe.rundir import RunDir
 
 # Perplexity and loss say the same as bits per byte; one of them is enough here.
-SHOWN_METRICS_FIRST = "bits_per_byte"
-LEFT_OUT = ("perplexity", "loss")
+LEFT_OUT = ("perplexity", "token_loss")
 
 
 def print_summary(folder: Path) -> None:

@@ -47,9 +47,11 @@ def open_session(recipe: Recipe, options: RunOptions) -> Session:
         hardware = dataclasses.replace(hardware, device="cpu", count=1, bf16=False, flash_attention=False)
     warnings = _check(recipe, hardware, processes, console)
     # Only a checked recipe is worth the seconds that torch takes to import.
-    from hfrecipes.stages.session import Session, quiet_libraries
+    from hfrecipes.stages.quiet import quiet_libraries
 
     quiet_libraries()
+    from hfrecipes.stages.session import Session
+
     return Session(recipe, RunDir(options.runs_dir / recipe.name), hardware, processes, console, warnings)
 
 

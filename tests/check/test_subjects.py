@@ -13,7 +13,6 @@ import pytest
 from hfrecipes.check.check import check_recipe
 from hfrecipes.check.data import _EMBEDDED_COLUMNS
 from hfrecipes.check.launch import OPTIMIZERS, TRACKERS, optimizer_package
-from hfrecipes.check.licenses import LICENSES
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe, load_recipe
 from hfrecipes.recipe.problem import Problem
@@ -330,9 +329,3 @@ def test_embedded_sources_have_the_columns_that_are_claimed() -> None:
     for name, columns in _EMBEDDED_COLUMNS.items():
         piece = next(embedded._MINERS[name](mining.library_folder()))
         assert tuple(embedded._values(piece)) == columns
-
-
-def test_licences_are_those_of_the_card() -> None:
-    from hfrecipes.publish import header
-
-    assert LICENSES == header.LICENSES

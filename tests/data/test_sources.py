@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hfrecipes.data.formats import to_example
 from hfrecipes.data.hashing import SPLITS
 from hfrecipes.data.row import Source
-from hfrecipes.data.scan import scan_rows
 from hfrecipes.data.sources import open_source, open_sources
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import RecipeError
@@ -87,8 +87,6 @@ def test_malformed_files_name_the_row(name: str, content: bytes, message: str, t
     (tmp_path / name).write_bytes(content)
     with pytest.raises(RecipeError, match=message):
         list(opened(tmp_path / name).rows())
-    (problem,) = scan_rows(opened(tmp_path / name), {})
-    assert problem.fix
 
 
 @pytest.mark.parametrize(
@@ -198,16 +196,6 @@ def test_the_revision_is_the_content_s(tmp_path: Path, opened: Opener) -> None:
     assert opened(tmp_path / "a").revision != before
 
 
-def test_scan_finds_every_faulty_row(tmp_path: Path, opened: Opener) -> None:
-    rows = [{"text": "x"}, {"text": None}, {"text": ""}, {"body": "x"}, {"text": "y"}]
-    (tmp_path / "a.jsonl").write_text(lines(rows))
-    problems = scan_rows(opened(tmp_path / "a.jsonl"), {})
-    assert [problem.where.rpartition(":")[2] for problem in problems] == ["2", "3", "4"]
-    assert scan_rows(opened(tmp_path / "a.jsonl"), {}, limit=1) == []
-    (tmp_path / "b.jsonl").write_text(lines([{"text": ""}] * 50))
-    assert len(scan_rows(opened(tmp_path / "b.jsonl"), {})) == 20
-
-
 def test_hub_offline_is_a_clear_error(make_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
@@ -252,7 +240,8 @@ def test_hub_rows_limit_and_revision(make_recipe: Callable[..., Recipe], monkeyp
 def test_real_files(opened: Opener) -> None:
     gsm = opened(SHARED / "gsm8k_test.jsonl", limit=50)
     assert gsm.columns == ("question", "answer")
-    assert scan_rows(gsm, {"columns": {"prompt": "question", "completion": "answer"}}, None) == []
+    columns = {"columns": {"prompt": "question", "completion": "answer"}}
+    assert all(to_example(row.values, columns)["prompt"] == row.values["question"] for row in gsm.rows())
     plays = opened(SHARED / "tinyshakespeare.txt", split="validation")
     (row,) = plays.rows()
     assert 50_000 < len(row.values["text"]) < 60_000

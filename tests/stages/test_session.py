@@ -1,0 +1,193 @@
+"""From a recipe to a finished run directory, and what others can do with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from hfrecipes import RecipeError, RunDir, RunOptions, build, load_recipe, run
+from hfrecipes.publish.lint import lint_card
+from tests.stages.conftest import write_recipes
+
+# Run where hfrecipes cannot be imported: what comes out is plain transformers and peft.
+LOAD = """
+import sys
+sys.modules["hfrecipes"] = None
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+folder, adapter = sys.argv[1], sys.argv[2]
+if adapter == "yes":
+    from peft import AutoPeftModelForCausalLM
+    model = AutoPeftModelForCausalLM.from_pretrained(folder)
+else:
+    model = AutoModelForCausalLM.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+inputs = tokenizer("def main():", return_tensors="pt")
+print(model.generate(**inputs, max_new_tokens=3, do_sample=False).shape[1])
+"""
+
+
+@pytest.mark.parametrize(("step", "adapter"), [("base", "no"), ("loop-1/tuned", "yes")])
+def test_the_model_loads_without_hfrecipes(step: str, adapter: str, finished: Path) -> None:
+    command = [
+        sys.executable,
+        "-W",
+        "error::UserWarning:transformers",
+        "-c",
+        LOAD,
+        str(finished / step / "model"),
+        adapter,
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) > 3
+
+
+@pytest.mark.parametrize("step", ["base", "loop-1/tuned", "loop-2/tuned"])
+def test_the_run_directory_is_whole(step: str, finished: Path) -> None:
+    folder = RunDir(finished / step)
+    facts = folder.facts()
+    assert facts["status"] == "complete"
+    training = facts["training"]
+    assert training["rows"] == training["steps"] * training["global_batch_size"]
+    assert training["supervised_tokens"] <= training["tokens"]
+    assert training["flops"] > 0
+    assert [line["step"] for line in folder.metrics() if "loss" in line] == list(range(1, training["steps"] + 1))
+    assert all(entry["low"] <= entry["value"] <= entry["high"] for entry in facts["evaluations"])
+    assert all(entry["revision"] for entry in facts["data"])
+    assert not [str(problem) for problem in lint_card(folder.card.read_text(), facts) if problem.severity == "error"]
+    assert "</html>" in folder.report.read_text()
+    assert not list(folder.model.glob("*.bin"))
+
+
+def test_base_and_tuned_are_measured_alike(finished: Path) -> None:
+    found = {(entry["model"], entry["metric"]) for entry in RunDir(finished / "loop-1/tuned").facts()["evaluations"]}
+    for model in ("base", "tuned"):
+        assert (model, "bits_per_byte") in found
+        assert (model, "docstring_f1") in found
+    assert ("base, 1 examples", "docstring_f1") in found
+
+
+def test_the_resolved_recipe_runs_again(finished: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(finished / "base" / "recipe.yaml")
+    again = RunDir(run(recipe, options=RunOptions(runs_dir=tmp_path, quiet=True)))
+    first = RunDir(finished / "base")
+    assert [line.get("loss") for line in again.metrics()] == [line.get("loss") for line in first.metrics()]
+    ours, theirs = (load_file(folder.model / "model.safetensors") for folder in (first, again))
+    assert all(tensor.equal(theirs[name]) for name, tensor in ours.items())
+
+
+def test_a_finished_pipeline_does_nothing_again(finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("model.safetensors")}
+    run(load_recipe(finished.parent.parent / "all.yaml"), options=RunOptions(runs_dir=finished.parent, quiet=True))
+    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("model.safetensors")}
+
+
+def test_a_changed_step_is_not_taken_for_the_finished_one(finished: Path) -> None:
+    recipe = load_recipe(finished.parent.parent / "all.yaml", ["steps.0.with={training.max_steps: 3}"])
+    with pytest.raises(RecipeError, match="another recipe"):
+        run(recipe, options=RunOptions(runs_dir=finished.parent, quiet=True))
+
+
+def test_a_run_is_not_overwritten_unasked(finished: Path) -> None:
+    recipe = load_recipe(finished.parent.parent / "base.yaml")
+    with pytest.raises(RecipeError, match="holds a run already"):
+        run(recipe, options=RunOptions(runs_dir=finished, quiet=True))
+
+
+def test_a_resumed_run_ends_like_one_that_was_not_cut(finished: Path, tmp_path: Path) -> None:
+    folder = write_recipes(tmp_path)
+    copy = tmp_path / "runs" / "base"
+    shutil.copytree(finished / "base", copy)
+    for path in (copy / "checkpoints" / "checkpoint-6", copy / "model"):
+        shutil.rmtree(path)
+    (copy / "checkpoints" / "checkpoint-4" / "optimizer.pt").write_bytes(b"")
+    options = RunOptions(runs_dir=tmp_path / "runs", resume=True, quiet=True)
+    resumed = RunDir(run(load_recipe(folder / "base.yaml"), options=options))
+    assert any("checkpoint-4 was passed over" in warning for warning in resumed.facts()["warnings"])
+    first = RunDir(finished / "base")
+    assert resumed.facts()["training"]["tokens"] == first.facts()["training"]["tokens"]
+    losses = [line["loss"] for line in first.metrics() if "loss" in line]
+    assert [line["loss"] for line in resumed.metrics() if "loss" in line] == losses
+    ours, theirs = (load_file(each.model / "model.safetensors") for each in (first, resumed))
+    assert all(tensor.equal(theirs[name]) for name, tensor in ours.items())
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipes(tmp_path) / "base.yaml")
+    with pytest.raises(RecipeError, match="no checkpoint that can be resumed"):
+        run(recipe, options=RunOptions(runs_dir=tmp_path / "runs", resume=True, quiet=True))
+
+
+def test_poisoned_weights_stop_the_run(finished: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(finished / "base" / "model", model)
+    tensors = load_file(model / "model.safetensors")
+    tensors["model.norm.weight"][0] = float("nan")
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    recipe = load_recipe(write_recipes(tmp_path) / "tuned.yaml", [f"model.name_or_path={model}"])
+    with pytest.raises(FloatingPointError, match="step 1"):
+        run(recipe, options=RunOptions(runs_dir=tmp_path / "runs", quiet=True))
+    facts = RunDir(tmp_path / "runs" / "tuned").facts()
+    assert facts["status"] == "failed"
+    assert not (tmp_path / "runs" / "tuned" / "model").exists()
+    assert not list((tmp_path / "runs" / "tuned").rglob("*.safetensors"))
+
+
+def test_build_gives_the_stock_trainer(finished: Path, tmp_path: Path) -> None:
+    from transformers import Trainer, TrainerCallback
+    from trl import SFTTrainer
+
+    class Counter(TrainerCallback):
+        steps = 0
+
+        def on_step_end(self, *_, **__) -> None:
+            self.steps += 1
+
+    recipes = write_recipes(tmp_path)
+    options = RunOptions(runs_dir=tmp_path / "runs", quiet=True)
+    pretrain = build(recipes / "base.yaml", ["training.max_steps=2"], options).trainer
+    assert isinstance(pretrain, Trainer)
+    counter = Counter()
+    pretrain.add_callback(counter)
+    pretrain.train()
+    assert counter.steps == 2
+    overrides = [f"model.name_or_path={finished / 'base' / 'model'}"]
+    assert isinstance(build(recipes / "tuned.yaml", overrides, options).trainer, SFTTrainer)
+    with pytest.raises(RecipeError, match="no trainer of its own"):
+        build(recipes / "all.yaml", options=options)
+
+
+@pytest.mark.parametrize("packing", ["bfd", "bfd_split", "wrapped"])
+def test_packed_fine_tuning(packing: str, finished: Path, tmp_path: Path) -> None:
+    base = finished / "base" / "model"
+    overrides = [
+        f"model.name_or_path={base}",
+        "training.packing=true",
+        f"training.packing_strategy={packing}",
+        "adapter=null",
+    ]
+    recipe = load_recipe(write_recipes(tmp_path) / "tuned.yaml", [*overrides, "data.test=null", "evaluation=null"])
+    facts = RunDir(run(recipe, options=RunOptions(runs_dir=tmp_path / "runs", quiet=True))).facts()
+    assert facts["training"]["micro_batch_size"] == 1
+    assert facts["training"]["final_loss"] < facts["training"]["first_loss"]
+
+
+def test_references_are_tried_before_training(finished: Path, tmp_path: Path) -> None:
+    overrides = [f"model.name_or_path={finished / 'base' / 'model'}", "evaluation.task.metric=final_answer_match"]
+    recipe = load_recipe(write_recipes(tmp_path) / "tuned.yaml", overrides)
+    with pytest.raises(RecipeError, match="cannot be scored by final_answer_match"):
+        run(recipe, options=RunOptions(runs_dir=tmp_path / "runs", quiet=True))
+    assert not (tmp_path / "runs" / "tuned" / "checkpoints").exists()
+
+
+def test_the_facts_are_json_that_anyone_reads(finished: Path) -> None:
+    text = (finished / "base" / "run.json").read_text()
+    assert "NaN" not in text
+    assert json.loads(text)["recipe"]["training"]["global_batch_size"] == 4

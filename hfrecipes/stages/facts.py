@@ -7,7 +7,6 @@ import platform
 import resource
 import sys
 import time
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -16,13 +15,10 @@ import torch
 
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.rundir import now
 from hfrecipes.trainers.sampler import EpochSampler
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "tokenizers")
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def starting_facts(recipe: Recipe, hardware: Hardware, world_size: int, warnings: list[str]) -> dict[str, Any]:

@@ -8,16 +8,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hfrecipes.callbacks.checkpoints import newest_valid
+from hfrecipes.callbacks.manifest import newest_valid
+from hfrecipes.check.check import check_recipe
+from hfrecipes.recipe.hardware import detect_hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.pipeline import Step, expand_steps
 from hfrecipes.recipe.problem import Problem, RecipeError
-from hfrecipes.recipe.rundir import RunDir
+from hfrecipes.recipe.rundir import RunDir, now
 from hfrecipes.recipe.smoke import shrink
-from hfrecipes.stages.facts import now
 from hfrecipes.stages.options import RunOptions, make_console
 from hfrecipes.stages.processes import Processes
-from hfrecipes.stages.training import run_training
+from hfrecipes.stages.training import refuse_errors, run_training
 
 
 def run_pipeline(pipeline: Recipe, options: RunOptions) -> Path:
@@ -35,7 +36,10 @@ def run_pipeline(pipeline: Recipe, options: RunOptions) -> Path:
     name = f"{pipeline.name}-smoke" if options.smoke else pipeline.name
     folder = RunDir(Path(options.runs_dir) / name)
     steps = expand_steps(pipeline, folder.path)
-    console = make_console(options, Processes.here())
+    if not options.smoke:
+        refuse_errors(check_recipe(pipeline, detect_hardware(), runs_dir=options.runs_dir))
+    processes = Processes.here()
+    console = make_console(options, processes)
     done: dict[str, dict[str, Any]] = {}
     for number, step in enumerate(steps, 1):
         run_dir = RunDir(folder.path / step.name)
@@ -46,9 +50,9 @@ def run_pipeline(pipeline: Recipe, options: RunOptions) -> Path:
         )
         if state != "done":
             _run_step(step, run_dir, options, resume=state == "resume")
-            (run_dir.path / "step.json").write_text(json.dumps({"mark": mark}), encoding="utf-8")
         done[step.name] = {"mark": mark, "run": step.name, "kind": step.recipe.kind}
-        if Processes.here().is_main:
+        if processes.is_main:
+            (run_dir.path / "step.json").write_text(json.dumps({"mark": mark}), encoding="utf-8")
             _write_facts(folder, pipeline, name, done, finished=number == len(steps))
     return folder.path
 

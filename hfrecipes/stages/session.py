@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from hfrecipes.callbacks.checkpoints import CheckpointCallback, newest_valid
+from hfrecipes.callbacks.checkpoints import CheckpointCallback
+from hfrecipes.callbacks.manifest import newest_valid
 from hfrecipes.callbacks.metrics_log import MetricsLogCallback
 from hfrecipes.callbacks.progress import ProgressCallback
 from hfrecipes.data.formats import is_conversational, to_example
@@ -21,15 +22,16 @@ from hfrecipes.models.load import load_model, load_tokenizer
 from hfrecipes.models.recipe_tokenizer import obtain_tokenizer
 from hfrecipes.plan.counts import DataCounts
 from hfrecipes.plan.plan import make_plan
+from hfrecipes.plan.render import plan_lines
 from hfrecipes.publish.card import render_card
 from hfrecipes.publish.report import render_report
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import resolve
-from hfrecipes.recipe.rundir import RunDir, write_atomically
+from hfrecipes.recipe.rundir import RunDir, now, write_atomically
 from hfrecipes.stages import pretrain, sft
-from hfrecipes.stages.facts import Stopwatch, model_facts, now, row_sizes, starting_facts, training_facts
+from hfrecipes.stages.facts import Stopwatch, model_facts, row_sizes, starting_facts, training_facts
 from hfrecipes.stages.measure import Measurer
 from hfrecipes.stages.processes import Processes, refuse_other_precision
 from hfrecipes.trainers.arguments import build_arguments
@@ -130,8 +132,8 @@ class Session:
         return self.run.path
 
     def _train_and_save(self, checkpoint: Path | None, facts: dict[str, Any]) -> dict[str, Any]:
-        trainer, first_step = self.trainer, _step_of(checkpoint)
         self._measurer.refuse_unscorable()
+        trainer, first_step = self.trainer, _step_of(checkpoint)
         plan = self._plan(trainer)
         facts |= {"data": self.prepared.facts, "plan": plan, "warnings": [*self.warnings, *self.prepared.warnings]}
         facts["model"] = model_facts(
@@ -157,7 +159,10 @@ class Session:
     def _plan(self, trainer: Any) -> dict[str, Any]:
         """The plan as `hfrecipes plan` gives it, with the rows counted instead of estimated."""
         counts = DataCounts.from_facts(self.prepared.facts, len(trainer.train_dataset), len(self.tokenizer))
-        return make_plan(self.recipe, self.hardware, self.processes.world_size, counts, trainer.model.config).to_dict()
+        plan = make_plan(self.recipe, self.hardware, self.processes.world_size, counts, trainer.model.config)
+        for label, text in plan_lines(plan):
+            self.console.print(f"  {label:12} {text}", highlight=False, markup=False, soft_wrap=True)
+        return plan.to_dict()
 
     def _trains_on_conversations(self) -> bool:
         source, spec = self.prepared.sources("train")[0], self.recipe.get("data.train")[0]
@@ -184,7 +189,8 @@ class Session:
             RecipeError: where the folder holds a run and nothing was said about it, or holds none to resume.
         """
         if not resume:
-            if self.run.facts_file.is_file():
+            # The other processes may come here when the main one has begun to write.
+            if self.processes.is_main and self.run.facts_file.is_file():
                 fault = f"holds a run already ({self.run.facts().get('status')})"
                 fix = f"go on with it by --resume, start anew with --overwrite, or say name={self.recipe.name}-2"
                 raise RecipeError(Problem(str(self.run.path), fault, fix))

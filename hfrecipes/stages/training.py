@@ -11,7 +11,7 @@ from rich.console import Console
 from hfrecipes.check.check import check_recipe
 from hfrecipes.recipe.hardware import Hardware, detect_hardware
 from hfrecipes.recipe.loader import Recipe
-from hfrecipes.recipe.problem import RecipeError
+from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir
 from hfrecipes.stages.options import RunOptions, make_console
 from hfrecipes.stages.processes import Processes
@@ -45,7 +45,7 @@ def open_session(recipe: Recipe, options: RunOptions) -> Session:
     hardware = detect_hardware()
     if options.smoke:
         hardware = dataclasses.replace(hardware, device="cpu", count=1, bf16=False, flash_attention=False)
-    warnings = _check(recipe, hardware, processes, console)
+    warnings = _check(recipe, hardware, processes, options.runs_dir, console)
     # Only a checked recipe is worth the seconds that torch takes to import.
     from hfrecipes.stages.quiet import quiet_libraries
 
@@ -55,11 +55,20 @@ def open_session(recipe: Recipe, options: RunOptions) -> Session:
     return Session(recipe, RunDir(options.runs_dir / recipe.name), hardware, processes, console, warnings)
 
 
-def _check(recipe: Recipe, hardware: Hardware, processes: Processes, console: Console) -> list[str]:
-    problems = check_recipe(recipe, hardware, num_processes=processes.world_size)
+def refuse_errors(problems: list[Problem]) -> None:
+    """Raises where any problem is an error.
+
+    Raises:
+        RecipeError: with all of them.
+    """
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
         raise RecipeError(errors)
+
+
+def _check(recipe: Recipe, hardware: Hardware, processes: Processes, runs_dir: Path, console: Console) -> list[str]:
+    problems = check_recipe(recipe, hardware, num_processes=processes.world_size, runs_dir=runs_dir)
+    refuse_errors(problems)
     warnings = [str(problem) for problem in problems if problem.severity == "warning"]
     for warning in warnings:
         console.print(warning, style="yellow", highlight=False, markup=False)

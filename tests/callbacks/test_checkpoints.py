@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hfrecipes.callbacks.checkpoints import MANIFEST, faults_of, list_checkpoints, newest_valid, rotate, write_manifest
+from hfrecipes.callbacks.manifest import MANIFEST, faults_of, list_checkpoints, newest_valid, rotate, write_manifest
 
 
 def make(folder: Path, step: int, finished: bool = True) -> Path:

@@ -73,13 +73,22 @@ def test_imports_are_found() -> None:
 
 
 # They stand between a person and an answer.
-LIGHT = ("cli.main", "recipe.loader", "recipe.pipeline", "check.check", "plan.plan", "publish.report", "data.prepare")
+LIGHT = (
+    "cli.main",
+    "recipe.loader",
+    "recipe.pipeline",
+    "check.check",
+    "plan.plan",
+    "publish.report",
+    "data.prepare",
+    "stages.run",
+)
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "pandas", "matplotlib")
 PROBE = """
 import sys
 for name in {light!r}:
     __import__("hfrecipes." + name)
-sys.exit(" ".join(name for name in {heavy!r} if name in sys.modules))
+sys.exit(" ".join(name for name in {heavy!r} if name in sys.modules) or 0)
 """
 
 

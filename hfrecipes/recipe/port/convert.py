@@ -85,6 +85,9 @@ class Translation:
     def added(self, key: str, text: str) -> None:
         self.notes.append(Note("added", key, text))
 
+    def left_out(self, key: str, reason: str) -> None:
+        self.notes.append(Note("dropped", key, reason))
+
     def drop(self, key: str, reason: str, *, secret: bool = False) -> None:
         value = self.take(key)
         shown = "" if secret else f" (was {_short(value)})"

@@ -27,7 +27,7 @@ def translate(work: Translation) -> None:
         section["eval"] = evaluation
     elif evaluation:
         names = ", ".join(_told(source) for source in evaluation)
-        work.added("data.eval", f"left out: {names} was never measured on, since eval_strategy is no")
+        work.left_out("data.eval", f"{names} was never measured on, since eval_strategy is no")
     if "eval" not in section:
         _drop_schedule(work)
     work.values["data"] = section

@@ -86,7 +86,8 @@ def _warmup(work: Translation) -> None:
             "warmup_ratio", f"warmup_ratio is {work.take('warmup_ratio')!r}", "it is a share of all steps, from 0 to 1"
         )
     else:
-        work.take("warmup_steps")
+        if work.has("warmup_steps"):
+            work.drop("warmup_steps", "warmup_ratio stands beside it")
         work.take("warmup_ratio")
         work.put("training", "warmup_steps", ratio, "warmup_ratio")
         work.translated("warmup_ratio", f"training.warmup_steps: {ratio}, a share of all steps")

@@ -28,7 +28,7 @@ Schema = dict[str, Any]
 # The libraries whose classes the schema is read from.
 LIBRARIES = ("transformers", "trl", "peft")
 # Raised when the making of the schema changes, so that cached ones are made anew.
-EDITION = 3
+EDITION = 4
 SHIPPED = Path(__file__).with_name("schema.json")
 
 
@@ -172,6 +172,8 @@ def _training_schema(cls: type) -> Schema:
         "description": "Rows in one optimizer step over all processes; gradient accumulation follows from it.",
     }
     fields["report_to"] = _report_to_schema()
+    # Which keys are known follows from lr_scheduler_type; the loader holds them against "schedulers".
+    fields["lr_scheduler_kwargs"] |= {"x-checked-by": "lr_scheduler_type"}
     return _object({"global_batch_size": batch, **fields})
 
 

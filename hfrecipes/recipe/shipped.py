@@ -16,9 +16,8 @@ def shipped_folder(name: str) -> Path:
 def shipped_recipes() -> dict[str, Path]:
     """Name (`sft/qwen3-0.6b-lora`) and file of every shipped recipe, in alphabetical order."""
     root = shipped_folder("recipes")
-    files = sorted(root.rglob("*.yaml"))
-    names = {path.relative_to(root).with_suffix("").as_posix(): path for path in files}
-    return {name: path for name, path in names.items() if not name.startswith("launchers/")}
+    names = {path.relative_to(root).with_suffix("").as_posix(): path for path in root.rglob("*.yaml")}
+    return {name: names[name] for name in sorted(names) if not name.startswith("launchers/")}
 
 
 def shipped_launchers() -> dict[str, Path]:

@@ -50,7 +50,6 @@ BITSANDBYTES: dict[str, dict[str, Any]] = {
 CHOICES: dict[str, dict[str, list[Any]]] = {
     "SFTConfig": {
         "packing_strategy": ["bfd", "bfd_split", "wrapped"],
-        "truncation_mode": ["keep_start", "keep_end"],
         "loss_type": ["nll", "dft"],
     },
     "TrainingArguments": {

@@ -11,6 +11,16 @@ from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.resolve import split_batch
 
+# What has been done to the rows when a trainer sees them.
+PREPARED = {
+    "assistant_only_loss",
+    "completion_only_loss",
+    "chat_template_path",
+    "dataset_text_field",
+    "eos_token",
+    "pad_token",
+}
+
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
 
@@ -44,9 +54,7 @@ def build_arguments(
         "dataloader_pin_memory": words.get("dataloader_pin_memory", hardware.device == "cuda"),
     }
     if recipe.kind == "sft":
-        # Rows arrive tokenised, labelled, truncated and packed.
+        # Rows arrive tokenised, labelled, truncated and packed; TRL refuses these words for rows that are.
+        words = {key: value for key, value in words.items() if key not in PREPARED}
         words |= {"dataset_kwargs": {"skip_prepare_dataset": True}, "shuffle_dataset": False}
-        words = {
-            key: value for key, value in words.items() if key not in ("chat_template_path", "eos_token", "pad_token")
-        }
     return cls(**words)

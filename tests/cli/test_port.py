@@ -141,11 +141,16 @@ def test_a_recipe_of_the_alignment_handbook(tmp_path: Path) -> None:
     ]
     assert [source["split"] for source in recipe.get("data.eval")] == ["test_sft", "test_sft"]
     assert recipe.get("model.attn_implementation") == "flash_attention_2"
-    assert recipe.get("training.dataset_num_proc") == 12
     assert recipe.get("training.chat_template_path") == "old.jinja"
     assert result.files == {"old.jinja": "{% for message in messages %}{{ message['content'] }}{% endfor %}"}
     dropped = {note.key for note in result.notes if note.fate == "dropped"}
-    assert dropped == {"do_eval", "hub_strategy", "overwrite_output_dir", "remove_unused_columns"}
+    assert dropped == {
+        "do_eval",
+        "hub_strategy",
+        "overwrite_output_dir",
+        "preprocessing_num_workers",
+        "remove_unused_columns",
+    }
 
 
 @pytest.mark.parametrize("text", [TRL, HANDBOOK])

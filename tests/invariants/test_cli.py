@@ -63,7 +63,9 @@ def test_every_verb_has_help_with_an_example(tmp_path: Path) -> None:
     for verb in (*VERBS, "card lint", "data preview"):
         if verb in ("card", "data"):
             continue  # they only lead to verbs of their own
-        result = subprocess.run(hfrecipes(*verb.split(), "--help"), cwd=tmp_path, capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            hfrecipes(*verb.split(), "--help"), cwd=tmp_path, capture_output=True, text=True, check=False
+        )
         assert result.returncode == 0, result.stderr
         assert f"hfrecipes {verb} " in result.stdout.split("usage:")[1].partition("\n\n")[2], verb
 

@@ -62,11 +62,6 @@ def _faults(value: Any, schema: dict[str, Any]) -> list[Problem]:
 def _special(work: Translation) -> None:
     if work.has("warmup_ratio"):
         _warmup(work)
-    if work.has("truncation_side"):
-        side = work.take("truncation_side")
-        mode = "keep_end" if side == "left" else "keep_start"
-        work.put("training", "truncation_mode", mode, "truncation_side")
-        work.translated("truncation_side", f"training.truncation_mode: {mode}")
     if work.has("gradient_checkpointing_use_reentrant"):
         key = "gradient_checkpointing_use_reentrant"
         value = {"use_reentrant": is_true(work.take(key))}

@@ -55,15 +55,16 @@ RENAMED: dict[str, str] = {
     "evaluation_strategy": "eval_strategy",
     "max_seq_length": "max_length",
     "use_liger": "use_liger_kernel",
-    "preprocessing_num_workers": "dataset_num_proc",
     "activation_checkpointing": "gradient_checkpointing",
     "activation_checkpointing_kwargs": "gradient_checkpointing_kwargs",
 }
 # Translated by a rule of their own in training.py.
-SPECIAL_WORDS = ("warmup_ratio", "chat_template", "truncation_side", "gradient_checkpointing_use_reentrant")
+SPECIAL_WORDS = ("warmup_ratio", "chat_template", "gradient_checkpointing_use_reentrant")
 
 # Words that have no place in a recipe, and why; the owned words of training classes have theirs in recipe/owned.py.
 DROPPED: dict[str, str] = {
+    "preprocessing_num_workers": "rows are tokenised on all cores",
+    "truncation_side": "a row that is too long loses its end, and the plan says how many do",
     "use_peft": "the adapter section says it",
     "lora_task_type": "follows from kind",
     "dataset_streaming": "data is prepared once and then read from disk, a row at a time",

@@ -21,9 +21,7 @@ def test_fewer_processes_are_refused(flag: str) -> None:
     refuse_fewer_processes(TWO, command)
 
 
-@pytest.mark.parametrize(
-    "command", [["bash"], [], ["python", "-m", "pytest", "--num_processes", "2"], ["accelerate", "launch", "-m", "x"]]
-)
+@pytest.mark.parametrize("command", ["bash", "", "python -m pytest --num_processes 2", "accelerate launch -m x"])
 def test_other_parents_ask_for_nothing(command: str) -> None:
     refuse_fewer_processes(ONE, command.split())
 

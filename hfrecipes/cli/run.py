@@ -24,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     launching.add_argument(
         "--launcher", metavar="NAME", help="cpu, ddp, fsdp2, zero2, zero3, multi-node, or an accelerate file"
     )
-    launching.add_argument("--num-processes", type=int, metavar="N", help="processes on this machine, for --launcher")
+    launching.add_argument("--num-processes", type=int, metavar="N", help="processes in all, for --launcher")
     parser.set_defaults(command=run)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from hfrecipes.recipe.hardware import Hardware
@@ -107,7 +110,7 @@ class Stopwatch:
 
 
 def training_facts(
-    trainer: Any, first_step: int, watch: dict[str, float], flops_per_token: float | None
+    trainer: Any, first_step: int, watch: dict[str, float], peak_memory: int, flops_per_token: float | None
 ) -> dict[str, Any]:
     """What the steps since `first_step` did, counted from the rows that were read.
 
@@ -115,6 +118,7 @@ def training_facts(
         trainer: One of ours, after `train()`.
         first_step: 0, or the step a resumed run went on from.
         watch: From `Stopwatch`.
+        peak_memory: From `PeakMemory`, begun before the model was loaded.
         flops_per_token: Model FLOPs; None where they are not known.
     """
     steps, batch = trainer.state.global_step, trainer.global_batch_size
@@ -131,7 +135,7 @@ def training_facts(
         "flops": flops_per_token * tokens if flops_per_token else None,
         **watch,
         "tokens_per_second": round(measured / max(watch["wall_seconds"], 1e-9), 1),
-        "peak_memory_bytes": peak_memory(),
+        "peak_memory_bytes": peak_memory,
         "global_batch_size": batch,
         "micro_batch_size": trainer.args.per_device_train_batch_size,
         "accumulation_steps": trainer.args.gradient_accumulation_steps,
@@ -154,10 +158,36 @@ def row_sizes(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(lengths), np.concatenate(supervised).astype(np.int64)
 
 
-def peak_memory() -> int:
-    """Bytes: of the GPU where there is one, else of the process."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated()
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+class PeakMemory:
+    """The most memory held since this was made, above what was held then: the libraries and earlier runs are not counted.
+
+    On a GPU the allocator's peak; on a CPU the process's resident memory, whose high-water mark Linux can set back.
+    """
+
+    def __init__(self) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+            self.before = torch.cuda.memory_allocated()
+        else:
+            _set_back_high_water_mark()
+            self.before = psutil.Process().memory_info().rss
+
+    def bytes(self) -> int:
+        if torch.cuda.is_available():
+            return torch.cuda.max_memory_allocated() - self.before
+        return max(_high_water_mark() - self.before, 0)
+
+
+def _set_back_high_water_mark() -> None:
+    # See proc(5): writing 5 makes VmHWM the memory of now.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _high_water_mark() -> int:
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    # macOS counts in bytes, and knows only the peak of the whole process.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -13,6 +13,7 @@ from hfrecipes.recipe.loader import Recipe, load_recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.shipped import shipped_launchers
 from hfrecipes.recipe.validate import nearest
+from hfrecipes.recipe.yaml_reader import read_yaml
 
 
 def launch(name: str, num_processes: int | None, args: argparse.Namespace) -> int:
@@ -20,14 +21,15 @@ def launch(name: str, num_processes: int | None, args: argparse.Namespace) -> in
 
     Args:
         name: A shipped launcher, or an accelerate configuration file.
-        num_processes: Processes on this machine; all GPUs, or two on a CPU, where None.
+        num_processes: Processes in all. Where None: as a file for several machines says; else this machine's GPUs, or two on
+            a CPU.
         args: The arguments of `hfrecipes run`.
 
     Returns:
         The exit status of `accelerate launch`.
     """
     file = find_launcher(name)
-    count = num_processes or _default_count()
+    count = num_processes or _default_count(file)
     recipe = load_recipe(args.recipe, args.overrides)
     if recipe.kind != "pipeline" and not args.smoke:
         # Collective time-outs begin to run with the processes, so nothing slow may be left to them.
@@ -39,12 +41,10 @@ def launch(name: str, num_processes: int | None, args: argparse.Namespace) -> in
     ).returncode
 
 
-def launch_command(launcher: Path, num_processes: int, args: argparse.Namespace) -> list[str]:
+def launch_command(launcher: Path, num_processes: int | None, args: argparse.Namespace) -> list[str]:
     """The exact line that anyone could have typed."""
-    command = ["accelerate", "launch", "--config_file", str(launcher), "--num_processes", str(num_processes)]
-    if launcher.stem == "cpu" and num_processes > 1:
-        # Under --cpu accelerate starts one process without a word; this gives gloo ranks where torch has no GPU.
-        command.append("--multi_gpu")
+    command = ["accelerate", "launch", "--config_file", str(launcher)]
+    command += ["--num_processes", str(num_processes)] if num_processes else []
     command += ["-m", "hfrecipes", args.recipe, *args.overrides, "--runs-dir", str(args.runs_dir)]
     return command + [f"--{flag}" for flag in ("smoke", "resume", "overwrite", "quiet") if getattr(args, flag)]
 
@@ -73,6 +73,9 @@ def prepare_data(recipe: Recipe) -> None:
     prepare(recipe, obtain_tokenizer(recipe)[0])
 
 
-def _default_count() -> int:
+def _default_count(launcher: Path) -> int | None:
+    values, _ = read_yaml(launcher)
+    if values.get("num_machines", 1) > 1:
+        return None
     hardware = detect_hardware()
     return hardware.count if hardware.device == "cuda" else 2

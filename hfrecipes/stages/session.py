@@ -31,7 +31,7 @@ from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import resolve
 from hfrecipes.recipe.rundir import RunDir, now, write_atomically
 from hfrecipes.stages import pretrain, sft
-from hfrecipes.stages.facts import Stopwatch, model_facts, row_sizes, starting_facts, training_facts
+from hfrecipes.stages.facts import PeakMemory, Stopwatch, model_facts, row_sizes, starting_facts, training_facts
 from hfrecipes.stages.measure import Measurer
 from hfrecipes.stages.processes import Processes, refuse_other_precision
 from hfrecipes.trainers.arguments import build_arguments
@@ -133,6 +133,7 @@ class Session:
 
     def _train_and_save(self, checkpoint: Path | None, facts: dict[str, Any]) -> dict[str, Any]:
         self._measurer.refuse_unscorable()
+        memory = PeakMemory()
         trainer, first_step = self.trainer, _step_of(checkpoint)
         plan = self._plan(trainer)
         facts |= {"data": self.prepared.facts, "plan": plan, "warnings": [*self.warnings, *self.prepared.warnings]}
@@ -146,10 +147,10 @@ class Session:
             for callback in trainer.callback_handler.callbacks:
                 if isinstance(callback, ProgressCallback):
                     callback.stop()
-        seconds = watch.facts()
+        seconds, peak = watch.facts(), memory.bytes()
         trainer.save_final(self.run.model)
         per_token = plan["flops"] / plan["tokens"] if plan.get("flops") and plan.get("tokens") else None
-        return {"training": training_facts(trainer, first_step, seconds, per_token)}
+        return {"training": training_facts(trainer, first_step, seconds, peak, per_token)}
 
     def _measure(self, facts: dict[str, Any]) -> None:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model, keep_torch_compile=False)

@@ -28,7 +28,7 @@ Schema = dict[str, Any]
 # The libraries whose classes the schema is read from.
 LIBRARIES = ("transformers", "trl", "peft")
 # Raised when the making of the schema changes, so that cached ones are made anew.
-EDITION = 4
+EDITION = 5
 SHIPPED = Path(__file__).with_name("schema.json")
 
 
@@ -323,7 +323,14 @@ def _union_schema(arguments: tuple[Any, ...]) -> Schema:
     if any("properties" in schema for schema in objects):
         # A class beside a plain dict: the dict's keys are the class's fields.
         members = [member for member in members if member[1] not in objects or "properties" in member[1]]
-    return _any_of([schema for _, schema in members])
+    # Unions are equal in any order and cached, so their order depends on which was made first in the process.
+    return _any_of(sorted((schema for _, schema in members), key=_rank))
+
+
+def _rank(schema: Schema) -> tuple[int, str]:
+    order = ("boolean", "integer", "number", "string", "array", "object", "null")
+    name = schema.get("type")
+    return (order.index(name) if isinstance(name, str) else len(order), json.dumps(schema, sort_keys=True))
 
 
 def _any_of(schemas: list[Schema]) -> Schema:

@@ -61,7 +61,7 @@ def adapter_config(recipe: Recipe) -> PeftConfig | None:
     from peft import LoraConfig
 
     words = {key: value for key, value in section.items() if key != "method"}
-    return LoraConfig(task_type="CAUSAL_LM", **{"target_modules": "all-linear", **words})
+    return LoraConfig(task_type="CAUSAL_LM", **words)
 
 
 def is_adapter(folder: str | Path) -> bool:

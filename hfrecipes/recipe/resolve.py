@@ -40,6 +40,9 @@ def resolve(recipe: Recipe, hardware: Hardware, world_size: int = 1) -> Recipe:
     training["per_device_train_batch_size"] = split.micro_batch_size
     _fill(training, _training_defaults(recipe, hardware))
     changes: dict[str, Any] = {"training": training, "model": _model(recipe, hardware), "name": recipe.name}
+    if recipe.get("adapter"):
+        # QLoRA (Dettmers et al. 2023) found that all linear layers are needed to match full fine-tuning.
+        changes["adapter"] = {"target_modules": "all-linear", **recipe.get("adapter")}
     if recipe.kind == "pretrain":
         changes["data"] = dict(recipe.values["data"])
         _fill(changes["data"], {"context_length": DEFAULT_CONTEXT, "document_mask": True})

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from hfrecipes.data.embedded import NAMES as EMBEDDED
+from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem
 
 # A check is no place to wait: what does not answer in this time counts as out of reach.
@@ -25,6 +27,22 @@ def hub_unreachable(endpoint: str | None = None) -> str | None:
     from huggingface_hub import constants
 
     return "HF_HUB_OFFLINE is set" if constants.is_offline_mode() else _no_answer(endpoint or constants.ENDPOINT)
+
+
+def stay_offline(recipe: Recipe) -> None:
+    """Where the recipe names something on the Hub and the Hub does not answer, the libraries look in their caches alone.
+
+    Left to themselves they ask five times for each file, with growing pauses. To be called before they are imported.
+    """
+    models = [name for key in ("model.name_or_path", "model.tokenizer") if isinstance(name := recipe.get(key), str)]
+    remote = [name for name in models if not recipe.find_file(name).exists()]
+    sources = [source for role in ("train", "eval", "test") for source in recipe.get(f"data.{role}", [])]
+    remote += [source["name"] for source in sources if source.get("name") and source["name"] not in EMBEDDED]
+    if remote and hub_unreachable():
+        from huggingface_hub import constants
+
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        constants.HF_HUB_OFFLINE = True
 
 
 @cache

@@ -55,6 +55,7 @@ def plan(args: argparse.Namespace) -> int:
 
     from rich.console import Console
 
+    from hfrecipes.check.hub import stay_offline
     from hfrecipes.plan.pipeline import plan_pipeline
     from hfrecipes.plan.plan import make_plan
     from hfrecipes.plan.render import print_pipeline, print_plan
@@ -62,6 +63,7 @@ def plan(args: argparse.Namespace) -> int:
     from hfrecipes.recipe.resolve import resolve
 
     recipe = load_recipe(args.recipe, args.overrides)
+    stay_offline(recipe)
     hardware, world_size = _hardware(args.gpu), args.num_gpus or 1
     pipeline = recipe.kind == "pipeline"
     made = plan_pipeline(recipe, hardware, world_size) if pipeline else make_plan(recipe, hardware, world_size)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from hfrecipes.check.check import check_recipe
+from hfrecipes.check.hub import stay_offline
 from hfrecipes.recipe.hardware import Hardware, detect_hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -45,6 +46,7 @@ def open_session(recipe: Recipe, options: RunOptions) -> Session:
     hardware = detect_hardware()
     if options.smoke:
         hardware = dataclasses.replace(hardware, device="cpu", count=1, bf16=False, flash_attention=False)
+    stay_offline(recipe)
     warnings = _check(recipe, hardware, processes, options.runs_dir, console)
     # Only a checked recipe is worth the seconds that torch takes to import.
     from hfrecipes.stages.quiet import quiet_libraries

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -113,3 +114,25 @@ def test_offline_is_said_and_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert hub_unreachable() == "HF_HUB_OFFLINE is set"
     assert hub_file("here/model-that-is-not-cached", "config.json", None) is None
+
+
+def test_the_libraries_do_not_ask_a_hub_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from huggingface_hub import constants
+
+    from hfrecipes.check.hub import stay_offline
+    from hfrecipes.recipe.loader import check_words
+
+    # A port that nothing listens on: the connection is refused at once.
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    values = {
+        "kind": "pretrain",
+        "training": {},
+        "model": {"config": {"model_type": "llama"}, "tokenizer": {"vocab_size": 400}},
+    }
+    embedded = {"data": {"train": [{"name": "python_code"}, {"path": "x.txt"}]}}
+    stay_offline(check_words({**values, **embedded}, tmp_path / "my.yaml"))
+    assert not constants.is_offline_mode()
+    stay_offline(check_words({**values, "data": {"train": [{"name": "a/b"}]}}, tmp_path / "my.yaml"))
+    assert constants.is_offline_mode()

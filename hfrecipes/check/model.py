@@ -116,6 +116,12 @@ def _on_hub(recipe: Recipe, name: str, here: str) -> StartingModel:
     return StartingModel(json.loads(file.read_text(encoding="utf-8")), here, problems)
 
 
+_SIZES = (
+    *("hidden_size", "n_embd", "intermediate_size", "num_hidden_layers", "n_layer", "num_attention_heads", "n_head"),
+    *("num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings", "n_positions"),
+)
+
+
 def _type_problems(recipe: Recipe, model: StartingModel) -> Iterator[Problem]:
     known = [name for name in load_schema()["$defs"]["configs"] if name]
     said, found = recipe.get("model.model_type"), model.config.get("model_type")
@@ -126,6 +132,10 @@ def _type_problems(recipe: Recipe, model: StartingModel) -> Iterator[Problem]:
         yield Problem(recipe.where(key), f"{key} {said!r} is unknown to this transformers", fix)
     elif said is not None and found is not None and said != found:
         yield Problem(recipe.where(key), f"{key} is {said}, and the model's config says {found}", f"write {found}")
+    causal = load_schema()["$defs"]["causal"]
+    if (found or said) in known and (found or said) not in causal:
+        fault = f"{found or said} is no causal language model, which kind: {recipe.kind} trains"
+        yield Problem(model.where, fault, "take a decoder, such as llama, qwen3 or gpt2")
     pretrained = recipe.get("model.name_or_path") is not None and not recipe.get("model.trust_remote_code")
     if pretrained and found is not None and found not in known:
         fix = "upgrade transformers, or take a model that it knows"
@@ -135,11 +145,14 @@ def _type_problems(recipe: Recipe, model: StartingModel) -> Iterator[Problem]:
 def _shape_problems(config: dict[str, Any], where: str) -> Iterator[Problem]:
     hidden, heads = _number(config, "hidden_size", "n_embd"), _number(config, "num_attention_heads", "n_head")
     key_value_heads = _number(config, "num_key_value_heads")
-    if hidden and heads and config.get("head_dim") is None and hidden % heads:
+    for key in _SIZES:
+        if isinstance(size := config.get(key), int) and size < 1:
+            yield Problem(where, f"{key} is {size}", "it is at least 1")
+    if hidden and heads and heads > 0 and config.get("head_dim") is None and hidden % heads:
         below = hidden // heads * heads
         fix = f"hidden_size could be {' or '.join(str(size) for size in (below, below + heads) if size)}"
         yield Problem(where, f"hidden_size {hidden} is not a multiple of {heads} attention heads", fix)
-    if heads and key_value_heads and heads % key_value_heads:
+    if heads and key_value_heads and key_value_heads > 0 and heads % key_value_heads:
         fits = ", ".join(str(number) for number in range(1, heads + 1) if heads % number == 0)
         fault = f"{heads} attention heads cannot share {key_value_heads} heads of keys and values"
         yield Problem(where, fault, f"num_key_value_heads could be {fits}")

@@ -46,10 +46,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.num_processes is not None and args.launcher is None:
-        from hfrecipes.recipe.problem import Problem, RecipeError
+    from hfrecipes.recipe.problem import Problem, RecipeError
 
-        raise RecipeError(Problem("--num-processes", "needs a launcher", "add --launcher ddp"))
+    if args.num_processes is not None and (args.launcher is None or args.num_processes < 1):
+        fault = "needs a launcher" if args.launcher is None else "is at least 1"
+        raise RecipeError(Problem("--num-processes", fault, "say --launcher ddp --num-processes 8"))
     if args.launcher:
         from hfrecipes.stages.launch import launch
 
@@ -59,8 +60,14 @@ def run(args: argparse.Namespace) -> int:
 
 def run_here(args: argparse.Namespace) -> int:
     """Runs in this process; the result goes to stdout."""
+    from hfrecipes.recipe.problem import Problem, RecipeError
+
+    if args.resume and args.overwrite:
+        raise RecipeError(
+            Problem("--resume --overwrite", "contradict each other", "go on with the run, or begin it anew")
+        )
     from hfrecipes.stages.options import RunOptions
-    from hfrecipes.stages.processes import Processes
+    from hfrecipes.stages.processes import Processes, leave_group
     from hfrecipes.stages.run import run
 
     options = RunOptions(
@@ -71,6 +78,7 @@ def run_here(args: argparse.Namespace) -> int:
     except FloatingPointError as error:
         print(f"stopped: {error}", file=sys.stderr)
         return 1
+    leave_group()
     if Processes.here().is_main:
         from hfrecipes.stages.summary import print_summary
 

@@ -122,7 +122,7 @@ def _apply(
 ) -> dict[str, Any]:
     try:
         result = function(dict(values))
-    except Exception as error:  # a user's function can fail in any way
+    except (Exception, SystemExit) as error:  # a user's function can fail in any way
         message = f"{dotted} fails on this row: {type(error).__name__}: {error}"
         raise RecipeError(Problem(where, message, "correct the function or the row")) from error
     if isinstance(result, str):
@@ -183,7 +183,7 @@ def _check_cells(example: Example) -> str | None:
         if isinstance(cell, list) and name != "text":
             fault = _check_messages(cell)
         elif isinstance(cell, str) and name != "messages":
-            fault = None if cell.strip() else "is empty"
+            fault = _text_fault(cell)
         else:
             wanted = {"text": "a string", "messages": "a list of messages"}.get(name, "a string or a list of messages")
             fault = f"is {_kind(cell)} where {wanted} is expected"
@@ -191,6 +191,16 @@ def _check_cells(example: Example) -> str | None:
             return f"{name} {fault}"
     if len({type(cell) for cell in example.values()}) > 1:
         return "prompt and completion are of two kinds: both are strings, or both are lists of messages"
+    return None
+
+
+def _text_fault(text: str) -> str | None:
+    if not text.strip():
+        return "is empty"
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return f"holds half of a surrogate pair (character {error.start}), which is no text"
     return None
 
 
@@ -209,6 +219,8 @@ def _check_messages(messages: list[Any]) -> str | None:
             return f"message {number} has no content"
         if content is not None and not isinstance(content, str | list):
             return f"message {number} has {_kind(content)} as content, not a string"
+        if isinstance(content, str) and content.strip() and (fault := _text_fault(content)):
+            return f"message {number} {fault}"
         if not content and message["role"] == "assistant" and not silent:
             return f"message {number}: the assistant says nothing"
     return None

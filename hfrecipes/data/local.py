@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def read_file(path: Path) -> Iterator[Row]:
     reader = _READERS[ending(path) or ""]
     try:
         yield from reader(path)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise _fault(shown(path), f"cannot be read: {error}", "make the file again, or point to another") from error
 
 
@@ -77,6 +78,8 @@ def _parse(text: str, where: str) -> Any:
     except json.JSONDecodeError as error:
         message = f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         raise _fault(where, message, "correct or remove it") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nesting without end
+        raise _fault(where, f"cannot be read as JSON: {error}", "correct or remove it") from error
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:

@@ -35,6 +35,9 @@ def build_config(fields: dict[str, Any]) -> Any:
         raise
     except Exception as error:  # strict config classes raise types of their own
         raise ValueError(f"transformers refuses this config of model type {model_type!r}: {error}") from error
+    if "is_decoder" not in fields and getattr(config, "is_decoder", None) is False and not config.is_encoder_decoder:
+        # A BERT reads both ways unless it is told otherwise; trained on the next token it would see what it predicts.
+        config.is_decoder = True
     heads, key_value_heads = getattr(config, "num_attention_heads", None), getattr(config, "num_key_value_heads", None)
     if key_value_heads and heads % key_value_heads and "num_key_value_heads" not in fields:
         config.num_key_value_heads = heads

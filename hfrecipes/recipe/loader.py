@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,10 @@ from hfrecipes.recipe.sections import KINDS
 from hfrecipes.recipe.shipped import shipped_recipes
 from hfrecipes.recipe.validate import nearest, validate
 from hfrecipes.recipe.yaml_reader import Keys, dotted, parse_yaml, read_yaml
+
+_TOKEN = re.compile(r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{20,}")
+# Longer names are refused by most file systems, less what is put before and behind them.
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -123,8 +129,9 @@ def find_recipe(path_or_name: str | Path) -> Path:
         RecipeError: where there is neither such a file nor a shipped recipe of that name.
     """
     path = Path(path_or_name).expanduser()
-    if path.is_file():
-        return path
+    with contextlib.suppress(OSError):  # a name too long for the file system is no file
+        if path.is_file():
+            return path
     shipped = shipped_recipes()
     if str(path_or_name) in shipped:
         return shipped[str(path_or_name)]
@@ -146,7 +153,7 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[Ke
     for text in overrides:
         key, equals, written = text.partition("=")
         keys = split_key(key.strip())
-        if not equals or not keys:
+        if not equals or not all(key.strip().split(".")):
             raise RecipeError(Problem(f"override {text}", "is not key=value", "write it like training.max_steps=10"))
         value, _ = parse_yaml(written, f"override {text}")
         try:
@@ -220,7 +227,7 @@ def _token_problems(values: Any, where: Any, keys: Keys = ()) -> list[Problem]:
     if isinstance(values, dict | list):
         items = values.items() if isinstance(values, dict) else enumerate(values)
         return [fault for key, value in items for fault in _token_problems(value, where, (*keys, key))]
-    if isinstance(values, str) and values.startswith("hf_") and len(values) > 20 and values[3:].isalnum():
+    if isinstance(values, str) and _TOKEN.search(values):
         # The override's own text holds the token too, so the place is named by key alone.
         return [Problem(dotted(keys), "looks like a Hugging Face token", INSTEAD["hub_token"])]
     return []
@@ -228,6 +235,6 @@ def _token_problems(values: Any, where: Any, keys: Keys = ()) -> list[Problem]:
 
 def _name_problem(name: Any, where: Any) -> Problem | None:
     plain = isinstance(name, str) and name not in (".", "..") and not set(name) & set('/\\:*?"<>|\0') and name.strip()
-    if plain and not name.startswith("-"):
+    if plain and not name.startswith("-") and name.isprintable() and len(name.encode()) <= _LONGEST_NAME:
         return None
     return Problem(where(("name",)), f"name is {name!r}", "it names a folder: letters, digits, - and _")

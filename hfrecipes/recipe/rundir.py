@@ -56,8 +56,13 @@ class RunDir:
             RecipeError: where the folder holds no run, or one whose facts are damaged.
         """
         try:
-            return json.loads(self.facts_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            facts = json.loads(self.facts_file.read_text(encoding="utf-8"))
+            if isinstance(facts, dict) and isinstance(facts.get("name"), str):
+                return facts
+            problem = Problem(str(self.facts_file), "does not hold the facts of a run", "run it again")
+        except UnicodeDecodeError:
+            problem = Problem(str(self.facts_file), "is not UTF-8 text", "run it again")
+        except (FileNotFoundError, NotADirectoryError):
             problem = Problem(str(self.path), "is not a run directory: it has no run.json", "give a folder under runs/")
         except json.JSONDecodeError as error:
             problem = Problem(f"{self.facts_file}:{error.lineno}", f"is not valid JSON: {error.msg}", "run it again")
@@ -67,8 +72,8 @@ class RunDir:
         """The lines of `metrics.jsonl`; a last line cut short by a kill is left out."""
         if not self.metrics_file.is_file():
             return []
-        lines = self.metrics_file.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        lines = self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
     def write_facts(self, facts: dict[str, Any]) -> None:
         """Replaces `run.json` in one step, so that a reader never sees half of it."""

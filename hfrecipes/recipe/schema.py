@@ -28,7 +28,7 @@ Schema = dict[str, Any]
 # The libraries whose classes the schema is read from.
 LIBRARIES = ("transformers", "trl", "peft")
 # Raised when the making of the schema changes, so that cached ones are made anew.
-EDITION = 5
+EDITION = 7
 SHIPPED = Path(__file__).with_name("schema.json")
 
 
@@ -83,6 +83,7 @@ def make_schema() -> Schema:
     """Reads the classes. Imports trl, peft and transformers."""
     from peft import LoraConfig
     from transformers import TrainingArguments
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     from trl import SFTConfig
 
     trainings = {"pretrain": TrainingArguments, "sft": SFTConfig}
@@ -92,6 +93,7 @@ def make_schema() -> Schema:
         "adapter": _adapter_schema(LoraConfig),
         "step": _step_schema(),
         "schedulers": _scheduler_schemas(),
+        "causal": sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
         "configs": _config_schemas(),
     }
     for kind, cls in trainings.items():

@@ -90,7 +90,7 @@ class Step:
     recipe: str | None = words("A recipe: a path beside this file, or a shipped name.")
     # `with` is a keyword of Python, so the schema renames this field.
     with_: dict[str, Any] | None = words("Overrides of that recipe, by dotted key.")
-    rounds: int | None = words("How many times the steps of a group are repeated.", minimum=1)
+    rounds: int | None = words("How many times the steps of a group are repeated.", minimum=1, maximum=1000)
     steps: list[Any] | None = words("The steps of a group.")
 
 

@@ -7,6 +7,7 @@ branches of an `anyOf` instead of the nearest word.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -148,6 +149,11 @@ class _Validator:
         return self._mapping(fields, {"properties": properties, "additionalProperties": False}, keys)
 
     def _in_range(self, value: float, schema: Schema, keys: Keys) -> list[Problem]:
+        if isinstance(value, float) and not math.isfinite(value):
+            return [self._fault(keys, f"{dotted(keys)} is {value}", "it is a finite number")]
+        above = schema.get("exclusiveMinimum")
+        if above is not None and value <= above:
+            return [self._fault(keys, f"{dotted(keys)} is {value}", f"it is more than {above}")]
         low, high = schema.get("minimum"), schema.get("maximum")
         if (low is None or value >= low) and (high is None or value <= high):
             return []

@@ -63,7 +63,12 @@ CHOICES: dict[str, dict[str, list[Any]]] = {
 
 # Fields whose hint is wider than what is accepted.
 SCHEMAS: dict[str, dict[str, dict[str, Any]]] = {
-    "SFTConfig": {"pad_to_multiple_of": {"anyOf": [{"type": ["integer", "null"]}, {"enum": ["auto"]}]}},
+    "SFTConfig": {"pad_to_multiple_of": {"anyOf": [{"type": ["integer", "null"], "minimum": 1}, {"enum": ["auto"]}]}},
+    # -1 is transformers' word for "by epochs"; any other number below 1 would be taken for it.
+    "TrainingArguments": {
+        "max_steps": {"anyOf": [{"type": "integer", "minimum": 1}, {"enum": [-1]}]},
+        "optim_args": {"type": ["string", "null"], "pattern": r"^\s*\w+=[^,=]+(,\s*\w+=[^,=]+)*$"},
+    },
     "LoraConfig": {
         "init_lora_weights": {
             "anyOf": [
@@ -111,6 +116,14 @@ RANGES: dict[str, dict[str, float]] = {
     "save_total_limit": {"minimum": 1},
     "dataloader_num_workers": {"minimum": 0},
     "max_length": {"minimum": 2},
+    "seed": {"minimum": 0, "maximum": 2**32 - 1},
+    "save_steps": {"exclusiveMinimum": 0},
+    "eval_steps": {"exclusiveMinimum": 0},
+    "logging_steps": {"exclusiveMinimum": 0},
+    "eval_delay": {"minimum": 0},
+    "neftune_noise_alpha": {"minimum": 0},
+    "dataloader_prefetch_factor": {"minimum": 1},
+    "lora_alpha": {"minimum": 1},
     "r": {"minimum": 1},
     "lora_dropout": {"minimum": 0, "maximum": 1},
 }

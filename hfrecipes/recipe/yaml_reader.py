@@ -23,7 +23,8 @@ _NESTED = "remove brackets and aliases that no recipe needs"
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = "plain"
 
-_INTEGER = re.compile(r"[-+]?[0-9]+$")
+# Python refuses to convert integers of thousands of digits; no number of a recipe comes near.
+_INTEGER = re.compile(r"[-+]?[0-9]{1,300}$")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+$")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
 _SPECIAL_FLOATS = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}

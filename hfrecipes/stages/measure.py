@@ -11,10 +11,10 @@ from transformers import PreTrainedTokenizerBase
 
 from hfrecipes.data.formats import to_example
 from hfrecipes.data.prepare import Prepared
-from hfrecipes.evaluation.generation import generate_texts
+from hfrecipes.evaluation.generation import generate_texts, max_prompt_tokens
 from hfrecipes.evaluation.language_modeling import language_modeling_estimates, measure_loss
 from hfrecipes.evaluation.metrics import TaskMetric, load_metric
-from hfrecipes.evaluation.prompts import show_prompt, split_example
+from hfrecipes.evaluation.prompts import prompt_ids, show_prompt, split_example
 from hfrecipes.evaluation.task import measure_task
 from hfrecipes.models.load import load_model
 from hfrecipes.recipe.loader import Recipe
@@ -51,8 +51,8 @@ class Measurer:
         self.console = console
         self.batch_size = recipe.get("evaluation.batch_size", BATCH_SIZE)
 
-    def refuse_unscorable(self) -> None:
-        """Tries the task's metric on the references themselves, before the hours of training.
+    def refuse_unscorable(self, model: Any) -> None:
+        """Tries the task's metric on the references themselves, and the prompts' length, before the hours of training.
 
         Raises:
             RecipeError: where the metric cannot be loaded, or a reference cannot be scored by it.
@@ -60,6 +60,13 @@ class Measurer:
         if not self.recipe.get("evaluation.task"):
             return
         examples, name = self._held_out_examples()
+        room = max_prompt_tokens(model, self.recipe.get("evaluation.task.max_new_tokens", TASK["max_new_tokens"]))
+        prompts = [split_example(example, f"{name}, example {number}")[0] for number, example in enumerate(examples)]
+        shortest = min(len(prompt_ids(self.tokenizer, prompt)) for prompt in prompts)
+        if room is not None and shortest > room:
+            fault = f"no prompt of {name} leaves room for the answer: the shortest has {shortest} tokens, {max(room, 0)} are left"
+            fix = "lower evaluation.task.max_new_tokens, or train on a longer context"
+            raise RecipeError(Problem(self.recipe.where("evaluation.task"), fault, fix))
         references = [split_example(example, f"{name}, example {number}")[1] for number, example in enumerate(examples)]
         try:
             self._metric().score_rows(references, references)

@@ -16,6 +16,7 @@ from hfrecipes.recipe.pipeline import Step, expand_steps
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir, now
 from hfrecipes.recipe.smoke import shrink
+from hfrecipes.stages.occupied import refuse_occupied
 from hfrecipes.stages.options import RunOptions, make_console
 from hfrecipes.stages.processes import Processes
 from hfrecipes.stages.training import refuse_errors, run_training
@@ -41,6 +42,9 @@ def run_pipeline(pipeline: Recipe, options: RunOptions) -> Path:
     processes = Processes.here()
     console = make_console(options, processes)
     done: dict[str, dict[str, Any]] = {}
+    if processes.is_main:
+        refuse_occupied(folder, options.overwrite, pipeline=True)
+        _write_facts(folder, pipeline, name, done, finished=False)
     for number, step in enumerate(steps, 1):
         run_dir = RunDir(folder.path / step.name)
         mark = _mark(step, done, options)

@@ -53,6 +53,14 @@ def refuse_fewer_processes(processes: Processes, launcher: Sequence[str] | None 
     raise RecipeError(Problem("accelerate launch", fault, fix))
 
 
+def leave_group() -> None:
+    """Takes this process out of the group of all; a gloo process that just ends can abort in a thread of its own."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def refuse_other_precision(recipe: Recipe) -> None:
     """A launcher's mixed precision wins over the recipe's in accelerate, silently.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -19,6 +21,7 @@ from hfrecipes.callbacks.progress import ProgressCallback
 from hfrecipes.data.formats import is_conversational, to_example
 from hfrecipes.data.prepare import Prepared, prepare
 from hfrecipes.models.load import load_model, load_tokenizer
+from hfrecipes.models.probe import documents_leak
 from hfrecipes.models.recipe_tokenizer import obtain_tokenizer
 from hfrecipes.plan.counts import DataCounts
 from hfrecipes.plan.plan import make_plan
@@ -30,12 +33,15 @@ from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import resolve
 from hfrecipes.recipe.rundir import RunDir, now, write_atomically
+from hfrecipes.recipe.yaml_reader import read_yaml
 from hfrecipes.stages import pretrain, sft
 from hfrecipes.stages.facts import PeakMemory, Stopwatch, model_facts, row_sizes, starting_facts, training_facts
 from hfrecipes.stages.measure import Measurer
+from hfrecipes.stages.occupied import refuse_occupied
 from hfrecipes.stages.processes import Processes, refuse_other_precision
 from hfrecipes.trainers.arguments import build_arguments
 
+MICRO_BATCH = "training.per_device_train_batch_size"
 STAGES = {"pretrain": pretrain, "sft": sft}
 
 
@@ -60,6 +66,7 @@ class Session:
     warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._memory = PeakMemory()
         self.recipe = resolve(self.recipe, self.hardware, self.processes.world_size)
         refuse_other_precision(self.recipe)
         self.stage = STAGES[self.recipe.kind]
@@ -88,22 +95,60 @@ class Session:
 
     @cached_property
     def trainer(self) -> Any:
-        """The stock trainer with the recipe's model, data, arguments and our callbacks; add your own to it."""
+        """The stock trainer with the recipe's model, data, arguments and our callbacks; add your own to it.
+
+        Raises:
+            RecipeError: where the libraries refuse what the recipe says, naming the section.
+        """
         if self.prepared.train is None:
             raise RecipeError(
                 Problem(self.recipe.where("data"), "data.train is missing", "name what the model learns from")
             )
-        world_size = self.processes.world_size
-        args = build_arguments(self.stage.ARGUMENTS, self.recipe, self.hardware, world_size, self.run.checkpoints)
-        model = load_model(self.recipe, self.tokenizer)
-        trainer = self.stage.build_trainer(self.recipe, model, args, self.prepared, self.tokenizer)
+        with self._refusing("training"):
+            args = build_arguments(
+                self.stage.ARGUMENTS,
+                self.recipe,
+                self.hardware,
+                self.processes.world_size,
+                self.run.checkpoints,
+                tuple(self.prepared.eval),
+            )
+        with self._refusing("model"):
+            model = load_model(self.recipe, self.tokenizer)
+            self._try_forward(model)
+        with self._refusing("adapter" if self.recipe.get("adapter") else "training"):
+            trainer = self.stage.build_trainer(self.recipe, model, args, self.prepared, self.tokenizer)
         for callback in self._callbacks(trainer):
             trainer.add_callback(callback)
         _drop_printer(trainer)
         return trainer
 
-    def train(self, *, resume: bool = False) -> Path:
+    def _try_forward(self, model: Any) -> None:
+        """A config that its class accepts can still fail in its first forward; documents that leak are found here, too."""
+        packed = self.recipe.get("data.document_mask") or self.recipe.get("training.packing")
+        if documents_leak(model) and packed:
+            word = "data.document_mask" if self.recipe.kind == "pretrain" else "training.packing"
+            fault = f"{type(model).__name__} does not keep packed documents apart"
+            raise RecipeError(Problem(self.recipe.where(word), fault, f"say {word}: false"))
+
+    @contextlib.contextmanager
+    def _refusing(self, section: str) -> Iterator[None]:
+        """Turns what a library raises while it is given the recipe's words into an error about that section."""
+        try:
+            yield
+        except RecipeError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            fault = f"the libraries refuse this section: {type(error).__name__}: {reason[:400]}"
+            raise RecipeError(
+                Problem(self.recipe.where(section), fault, "correct it; their words are in their docs")
+            ) from error
+
+    def train(self, *, resume: bool = False, overwrite: bool = False) -> Path:
         """Trains, saves, measures, and writes facts, card and report.
+
+        Nothing is written, and nothing of an earlier run removed, before data, model and trainer stand.
 
         Returns:
             The run directory.
@@ -111,10 +156,15 @@ class Session:
         Raises:
             RecipeError: where the run directory holds another run, or there is nothing to resume.
         """
-        checkpoint = self._checkpoint(resume)
+        if resume and self._is_complete():
+            self.console.print(f"{self.run.path} is complete", highlight=False)
+            return self.run.path
+        checkpoint = self._checkpoint(resume, overwrite)
+        trainer = self.trainer
+        self._measurer.refuse_unscorable(trainer.model)
         facts = starting_facts(self.recipe, self.hardware, self.processes.world_size, self.warnings)
         if self.processes.is_main:
-            self._open_run(facts)
+            self._open_run(facts, anew=not resume)
         try:
             facts |= self._train_and_save(checkpoint, facts)
             if self.processes.is_main:
@@ -132,8 +182,6 @@ class Session:
         return self.run.path
 
     def _train_and_save(self, checkpoint: Path | None, facts: dict[str, Any]) -> dict[str, Any]:
-        self._measurer.refuse_unscorable()
-        memory = PeakMemory()
         trainer, first_step = self.trainer, _step_of(checkpoint)
         plan = self._plan(trainer)
         facts |= {"data": self.prepared.facts, "plan": plan, "warnings": [*self.warnings, *self.prepared.warnings]}
@@ -142,12 +190,12 @@ class Session:
         )
         watch = Stopwatch()
         try:
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            trainer.train_or_restore(checkpoint)
         finally:
             for callback in trainer.callback_handler.callbacks:
                 if isinstance(callback, ProgressCallback):
                     callback.stop()
-        seconds, peak = watch.facts(), memory.bytes()
+        seconds, peak = watch.facts(), self._memory.bytes()
         trainer.save_final(self.run.model)
         per_token = plan["flops"] / plan["tokens"] if plan.get("flops") and plan.get("tokens") else None
         return {"training": training_facts(trainer, first_step, seconds, peak, per_token)}
@@ -183,19 +231,25 @@ class Session:
 
     # The run directory
 
-    def _checkpoint(self, resume: bool) -> Path | None:
-        """The checkpoint to go on from.
+    def _is_complete(self) -> bool:
+        """Whether this very recipe has been run to its end here."""
+        if not self.run.facts_file.is_file() or self.run.facts().get("status") != "complete":
+            return False
+        self._refuse_changes()
+        return True
+
+    def _checkpoint(self, resume: bool, overwrite: bool) -> Path | None:
+        """The checkpoint to go on from; None for a run that begins.
 
         Raises:
-            RecipeError: where the folder holds a run and nothing was said about it, or holds none to resume.
+            RecipeError: where the folder holds something that was not said to be replaced or gone on with.
         """
         if not resume:
             # The other processes may come here when the main one has begun to write.
-            if self.processes.is_main and self.run.facts_file.is_file():
-                fault = f"holds a run already ({self.run.facts().get('status')})"
-                fix = f"go on with it by --resume, start anew with --overwrite, or say name={self.recipe.name}-2"
-                raise RecipeError(Problem(str(self.run.path), fault, fix))
+            if self.processes.is_main:
+                refuse_occupied(self.run, overwrite)
             return None
+        self._refuse_changes()
         checkpoint, skipped = newest_valid(self.run.checkpoints)
         for name, faults in skipped.items():
             self.warnings.append(f"{name} was passed over: {'; '.join(faults)}")
@@ -206,8 +260,27 @@ class Session:
         self.console.print(f"going on from {checkpoint.name}")
         return checkpoint
 
-    def _open_run(self, facts: dict[str, Any]) -> None:
-        self.run.path.mkdir(parents=True, exist_ok=True)
+    def _refuse_changes(self) -> None:
+        """A resumed run goes on with the recipe it began with.
+
+        Raises:
+            RecipeError: naming the keys that differ.
+        """
+        if not self.run.recipe.is_file():
+            return
+        began, _ = read_yaml(self.run.recipe)
+        before, after = flatten(began), flatten(self.recipe.values)
+        # How the processes of today share the batch is theirs.
+        changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)} - {MICRO_BATCH}
+        if changed:
+            shown = "; ".join(f"{key} was {before.get(key)}, is {after.get(key)}" for key in sorted(changed)[:5])
+            fix = "resume the recipe as it was, or begin a run of another name"
+            raise RecipeError(Problem(str(self.run.path), f"the recipe has changed since this run began: {shown}", fix))
+
+    def _open_run(self, facts: dict[str, Any], *, anew: bool) -> None:
+        if anew:
+            shutil.rmtree(self.run.path, ignore_errors=True)
+        self.run.checkpoints.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(self.recipe.values, sort_keys=False, allow_unicode=True, width=100)
         write_atomically(self.run.recipe, f"# As it was run; hfrecipes run recipe.yaml runs it again.\n{text}")
         self.run.write_facts(facts)
@@ -218,16 +291,13 @@ class Session:
         write_atomically(self.run.report, render_report([self.run]))
 
 
-def clear_run(run: RunDir) -> None:
-    """Removes a run directory so that it can be written anew; anything that is not a run is left alone.
-
-    Raises:
-        RecipeError: where the folder holds something else.
-    """
-    if run.path.is_dir() and any(run.path.iterdir()):
-        if not run.facts_file.is_file():
-            raise RecipeError(Problem(str(run.path), "is not a run directory", "choose another name"))
-        shutil.rmtree(run.path)
+def flatten(value: Any, key: str = "") -> dict[str, Any]:
+    """Nested dicts and lists as one dict by dotted key."""
+    if not isinstance(value, dict | list) or not value:
+        return {key: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    parts = [flatten(item, f"{key}.{inner}" if key else str(inner)) for inner, item in items]
+    return {name: leaf for part in parts for name, leaf in part.items()}
 
 
 def _step_of(checkpoint: Path | None) -> int:

@@ -28,11 +28,7 @@ def run_training(recipe: Recipe, options: RunOptions) -> Path:
         RecipeError: before any work, with everything that is wrong.
     """
     session = open_session(recipe, options)
-    if options.overwrite and session.processes.is_main:
-        from hfrecipes.stages.session import clear_run
-
-        clear_run(session.run)
-    return session.train(resume=options.resume)
+    return session.train(resume=options.resume, overwrite=options.overwrite)
 
 
 def open_session(recipe: Recipe, options: RunOptions) -> Session:

@@ -9,6 +9,7 @@ from transformers import TrainingArguments
 
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import split_batch
 
 # What has been done to the rows when a trainer sees them.
@@ -25,7 +26,12 @@ Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
 
 def build_arguments(
-    cls: type[Arguments], recipe: Recipe, hardware: Hardware, world_size: int, checkpoints: Path
+    cls: type[Arguments],
+    recipe: Recipe,
+    hardware: Hardware,
+    world_size: int,
+    checkpoints: Path,
+    measured: tuple[str, ...] = (),
 ) -> Arguments:
     """Everything the recipe says under `training:`, and what the project decides itself.
 
@@ -34,6 +40,10 @@ def build_arguments(
         recipe: A resolved recipe.
         world_size: Processes of this run.
         checkpoints: Folder of the checkpoints.
+        measured: Names of the data sets that are measured during training, as they stand in metrics.
+
+    Raises:
+        RecipeError: where the best checkpoint is to be chosen by a metric that is not measured.
     """
     split = split_batch(recipe, hardware, world_size)
     words: dict[str, Any] = {key: value for key, value in recipe.get("training").items() if key != "global_batch_size"}
@@ -53,8 +63,25 @@ def build_arguments(
         "run_name": recipe.name,
         "dataloader_pin_memory": words.get("dataloader_pin_memory", hardware.device == "cuda"),
     }
+    if words.get("load_best_model_at_end") or words.get("save_strategy") == "best":
+        words["metric_for_best_model"] = _best_metric(recipe, measured)
     if recipe.kind == "sft":
         # Rows arrive tokenised, labelled, truncated and packed; TRL refuses these words for rows that are.
         words = {key: value for key, value in words.items() if key not in PREPARED}
         words |= {"dataset_kwargs": {"skip_prepare_dataset": True}, "shuffle_dataset": False}
     return cls(**words)
+
+
+def _best_metric(recipe: Recipe, measured: tuple[str, ...]) -> str:
+    """The metric by which the best checkpoint is chosen: the loss on the first of data.eval where nothing is said."""
+    known = [f"eval_{name}_loss" for name in measured]
+    asked = recipe.get("training.metric_for_best_model", "loss")
+    if not known:
+        fault = "the best checkpoint is asked for, but nothing is measured during training"
+        raise RecipeError(Problem(recipe.where("training"), fault, "name data.eval"))
+    if asked in ("loss", "eval_loss"):
+        return known[0]
+    if asked not in known and f"eval_{asked}" not in known:
+        where = recipe.where("training.metric_for_best_model")
+        raise RecipeError(Problem(where, f"{asked} is not measured", f"measured are: {', '.join(known)}"))
+    return asked

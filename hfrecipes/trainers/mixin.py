@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.trainer import TRAINING_ARGS_NAME
+from transformers import TrainerState
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 
 from hfrecipes.trainers.sampler import EpochSampler
 from hfrecipes.trainers.saved import verify_saved
@@ -70,6 +71,19 @@ class RecipeTrainerMixin:
             flags = self.accelerator.gather(self._non_finite.to(torch.int32).reshape(1))
             self._non_finite = flags.any()
         self.check_loss()
+
+    def train_or_restore(self, checkpoint: Path | None) -> None:
+        """Trains from the beginning or from a checkpoint; one of a finished training is loaded and nothing is trained.
+
+        (The stock Trainer takes one step more where it is resumed at its last.)
+        """
+        if checkpoint is not None:
+            state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+            if state.global_step >= state.max_steps:
+                self._load_from_checkpoint(str(checkpoint))
+                self.state = state
+                return
+        self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
     # Saving
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ from safetensors import safe_open
 
 
 def verify_saved(model: Any, folder: Path) -> None:
-    """Compares names and shapes of the saved tensors with the model's, reading headers only.
+    """Compares the saved tensors with the model's, reading headers only.
+
+    Some architectures save under other names, or in other pieces, than they hold in memory (experts one by one, say), so what
+    has to agree is the number of elements, and the shapes where the names are the same.
 
     Args:
         model: A PreTrainedModel or PeftModel, unwrapped.
@@ -20,15 +24,18 @@ def verify_saved(model: Any, folder: Path) -> None:
     """
     saved = saved_shapes(folder)
     expected = _adapter_shapes(model) if hasattr(model, "peft_config") else _model_shapes(model)
-    missing = [name for name in expected if name not in saved]
     other = [name for name in expected if name in saved and saved[name] != expected[name]]
-    if missing or other or not saved:
-        what = (
-            f"missing: {missing[:3]}" if missing else f"of another shape: {other[:3]}" if other else "no weights at all"
-        )
-        raise RuntimeError(
-            f"{folder} does not hold the trained model ({what}): the checkpoints are whole, resume from the last"
-        )
+    if not other and _elements(saved) >= _elements(expected) > 0:
+        return
+    missing = [name for name in expected if name not in saved]
+    what = f"of another shape: {other[:3]}" if other else f"missing: {missing[:3]}"
+    raise RuntimeError(
+        f"{folder} does not hold the trained model ({what}): the checkpoints are whole, resume from the last"
+    )
+
+
+def _elements(shapes: dict[str, tuple[int, ...]]) -> int:
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def saved_shapes(folder: Path) -> dict[str, tuple[int, ...]]:

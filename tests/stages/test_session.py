@@ -107,6 +107,7 @@ def test_a_resumed_run_ends_like_one_that_was_not_cut(finished: Path, tmp_path: 
     shutil.copytree(finished / "base", copy)
     for path in (copy / "checkpoints" / "checkpoint-6", copy / "model"):
         shutil.rmtree(path)
+    RunDir(copy).write_facts({**RunDir(copy).facts(), "status": "running"})
     (copy / "checkpoints" / "checkpoint-4" / "optimizer.pt").write_bytes(b"")
     options = RunOptions(runs_dir=tmp_path / "runs", resume=True, quiet=True)
     resumed = RunDir(run(load_recipe(folder / "base.yaml"), options=options))
@@ -184,10 +185,113 @@ def test_references_are_tried_before_training(finished: Path, tmp_path: Path) ->
     recipe = load_recipe(write_recipes(tmp_path) / "tuned.yaml", overrides)
     with pytest.raises(RecipeError, match="cannot be scored by final_answer_match"):
         run(recipe, options=RunOptions(runs_dir=tmp_path / "runs", quiet=True))
-    assert not (tmp_path / "runs" / "tuned" / "checkpoints").exists()
+    assert not any(path.is_file() for path in (tmp_path / "runs").rglob("*"))
 
 
 def test_the_facts_are_json_that_anyone_reads(finished: Path) -> None:
     text = (finished / "base" / "run.json").read_text()
     assert "NaN" not in text
     assert json.loads(text)["recipe"]["training"]["global_batch_size"] == 4
+
+
+def cut_off(finished: Path, folder: Path) -> Path:
+    """A copy of the finished base run as a kill would have left it; returns its runs directory."""
+    shutil.copytree(finished / "base", folder / "runs" / "base")
+    run_dir = RunDir(folder / "runs" / "base")
+    run_dir.write_facts({**run_dir.facts(), "status": "running"})
+    return folder / "runs"
+
+
+def test_resuming_a_complete_run_changes_nothing(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "base", tmp_path / "runs" / "base")
+    before = (tmp_path / "runs" / "base" / "run.json").read_text()
+    options = RunOptions(runs_dir=tmp_path / "runs", resume=True, quiet=True)
+    run(load_recipe(write_recipes(tmp_path) / "base.yaml"), options=options)
+    assert (tmp_path / "runs" / "base" / "run.json").read_text() == before
+
+
+def test_a_run_cut_off_after_its_last_step_is_only_finished(finished: Path, tmp_path: Path) -> None:
+    runs = cut_off(finished, tmp_path)
+    shutil.rmtree(runs / "base" / "model")
+    recipe = load_recipe(write_recipes(tmp_path) / "base.yaml")
+    again = RunDir(run(recipe, options=RunOptions(runs_dir=runs, resume=True, quiet=True)))
+    assert again.facts()["training"]["steps"] == 6
+    ours, theirs = (load_file(each.model / "model.safetensors") for each in (RunDir(finished / "base"), again))
+    assert all(tensor.equal(theirs[name]) for name, tensor in ours.items())
+
+
+def test_a_changed_recipe_is_not_resumed(finished: Path, tmp_path: Path) -> None:
+    runs = cut_off(finished, tmp_path)
+    recipe = load_recipe(write_recipes(tmp_path) / "base.yaml", ["training.learning_rate=0.5"])
+    with pytest.raises(RecipeError, match=r"training\.learning_rate was 0\.003, is 0\.5"):
+        run(recipe, options=RunOptions(runs_dir=runs, resume=True, quiet=True))
+
+
+def test_overwriting_waits_until_the_new_run_stands(finished: Path, tmp_path: Path) -> None:
+    runs = cut_off(finished, tmp_path)
+    recipe = load_recipe(write_recipes(tmp_path) / "base.yaml", ["model.config.hidden_act=zelu"])
+    with pytest.raises(RecipeError, match="zelu"):
+        run(recipe, options=RunOptions(runs_dir=runs, overwrite=True, quiet=True))
+    assert (runs / "base" / "model" / "model.safetensors").is_file()
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    recipe = load_recipe(write_recipes(tmp_path) / "base.yaml")
+    (tmp_path / "runs" / "base").mkdir(parents=True)
+    (tmp_path / "runs" / "base" / "mine.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(RecipeError, match="no run directory"):
+            run(recipe, options=RunOptions(runs_dir=tmp_path / "runs", overwrite=overwrite, quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("override", "fault"),
+    [
+        ("training.optim_args=zzz", "training"),
+        ("model.config.rope_parameters={rope_type: zzz}", "zzz"),
+        ("training.load_best_model_at_end=true", "save_steps|eval_steps"),
+        ("training.metric_for_best_model=nope;training.save_strategy=best", "nope is not measured"),
+    ],
+)
+def test_what_the_libraries_refuse_is_an_error_of_the_recipe(override: str, fault: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=fault):
+        recipe = load_recipe(write_recipes(tmp_path) / "base.yaml", override.split(";"))
+        run(recipe, options=RunOptions(runs_dir=tmp_path / "runs", quiet=True))
+
+
+@pytest.mark.parametrize("model_type", ["gpt_neox", "mixtral", "bert", "qwen2_moe"])
+def test_other_architectures_end_complete(model_type: str, tmp_path: Path) -> None:
+    sizes = (
+        "hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 4"
+    )
+    if model_type in ("gpt_neox", "bert"):
+        sizes = sizes.replace(", num_key_value_heads: 4", "")
+    overrides = [f"model.config={{model_type: {model_type}, {sizes}}}", "training.max_steps=2"]
+    overrides += ["data.document_mask=false"] if model_type == "bert" else []
+    recipe = load_recipe(write_recipes(tmp_path) / "base.yaml", overrides)
+    facts = RunDir(run(recipe, options=RunOptions(runs_dir=tmp_path / "runs", quiet=True))).facts()
+    assert facts["status"] == "complete"
+
+
+SIZES_OF = {
+    "bloom": "hidden_size: 32, n_layer: 2, n_head: 4",
+    "mamba": "hidden_size: 32, num_hidden_layers: 2",
+    "bert": "hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 4, intermediate_size: 64",
+}
+
+
+@pytest.mark.parametrize("model_type", SIZES_OF)
+def test_architectures_that_mix_packed_documents_are_refused(model_type: str, tmp_path: Path) -> None:
+    overrides = [f"model.config={{model_type: {model_type}, {SIZES_OF[model_type]}}}", "training.max_steps=2"]
+    recipes = write_recipes(tmp_path)
+    with pytest.raises(RecipeError, match="does not keep packed documents apart"):
+        run(load_recipe(recipes / "base.yaml", overrides), options=RunOptions(runs_dir=tmp_path / "runs", quiet=True))
+
+
+@pytest.mark.parametrize("override", ["model.config={model_type: t5}", "model.config.num_hidden_layers=0"])
+def test_models_that_cannot_be_trained_so_are_refused_at_once(override: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"no causal language model|at least 1"):
+        run(
+            load_recipe(write_recipes(tmp_path) / "base.yaml", [override]),
+            options=RunOptions(runs_dir=tmp_path, quiet=True),
+        )

@@ -88,6 +88,9 @@ def _temperature(text: str) -> float:
 
 def _load(path: Path) -> tuple[Any, Any, AbstractContextManager]:
     """The model that the run trained, and its tokenizer."""
+    from hfrecipes.stages.quiet import quiet_libraries
+
+    quiet_libraries()
     from hfrecipes.models.load import load_run_model
     from hfrecipes.recipe.hardware import detect_hardware
     from hfrecipes.recipe.rundir import RunDir

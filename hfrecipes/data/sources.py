@@ -92,7 +92,9 @@ def _open_local(spec: dict[str, Any], path: Path, folder: Path, where: str) -> S
     def hash_content() -> str:
         return sha256_of_files((file.relative_to(root).as_posix(), file) for file in files)
 
-    return Source(spec["path"], split, None, False, read, hash_content, where, spec.get("limit"))
+    # The name goes into cards and metrics, where a path of one machine has no place.
+    name = path.name if Path(spec["path"]).expanduser().is_absolute() else spec["path"]
+    return Source(name, split, None, False, read, hash_content, where, spec.get("limit"))
 
 
 def _find_files(path: Path, folder: Path, where: str) -> list[Path]:

@@ -25,7 +25,7 @@ _FIGURES: list[tuple[str, str, Callable[[Any], str]]] = [
     ("Training FLOPs", "training.flops", scientific),
     ("Final loss", "training.final_loss", number),
     ("Wall time", "training.wall_seconds", duration),
-    ("Throughput, tokens/s", "training.tokens_per_second", number),
+    ("Throughput of training, tokens/s", "training.tokens_per_second", number),
     ("Peak memory", "training.peak_memory_bytes", size),
 ]
 

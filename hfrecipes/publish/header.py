@@ -81,22 +81,32 @@ def model_index(facts: dict[str, Any]) -> list[dict[str, Any]]:
     from huggingface_hub import EvalResult
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
-    results = [EvalResult(**_result(row)) for row in evaluation_rows(facts) if TUNED in row.by_model]
+    results = [EvalResult(**_result(row, facts)) for row in evaluation_rows(facts) if TUNED in row.by_model]
     return eval_results_to_model_index(str(facts.get("name") or "model"), results) if results else []
 
 
-def _result(row: EvaluationRow) -> dict[str, Any]:
+def _result(row: EvaluationRow, facts: dict[str, Any]) -> dict[str, Any]:
     tuned = row.by_model[TUNED]
-    name, _, split = row.dataset.rpartition("/")
+    name, split = _name_and_split(row.dataset, facts)
     bounds = {"low": tuned.low, "high": tuned.high} if tuned.has_interval else {}
     arguments = bounds | ({"n": tuned.n} if tuned.n is not None else {})
     return {
         "task_type": TASK,
-        "dataset_type": name or split,
+        "dataset_type": name,
         "dataset_name": row.dataset,
-        "dataset_split": split if name else None,
+        "dataset_split": split,
         "metric_type": row.metric,
         "metric_name": row.metric.replace("_", " "),
         "metric_value": tuned.value,
         "metric_args": arguments or None,
     }
+
+
+def _name_and_split(title: str, facts: dict[str, Any]) -> tuple[str, str | None]:
+    """The data set's name and split behind a title; a name may hold slashes of its own, so the data entries decide."""
+    plain = title.partition("#")[0]
+    for entry in facts.get("data") or []:
+        name, split = str(entry.get("name")), entry.get("split")
+        if plain == (f"{name}/{split}" if split else name):
+            return name, split
+    return plain, None

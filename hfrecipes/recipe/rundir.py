@@ -57,7 +57,7 @@ class RunDir:
         """
         try:
             facts = json.loads(self.facts_file.read_text(encoding="utf-8"))
-            if isinstance(facts, dict) and isinstance(facts.get("name"), str):
+            if isinstance(facts, dict) and {"name", "kind"} & facts.keys():
                 return facts
             problem = Problem(str(self.facts_file), "does not hold the facts of a run", "run it again")
         except UnicodeDecodeError:

@@ -102,8 +102,10 @@ class Stopwatch:
     def __init__(self) -> None:
         self.wall, self.cpu = time.monotonic(), time.process_time()
 
-    def facts(self) -> dict[str, float]:
+    def facts(self, evaluation_seconds: float) -> dict[str, float]:
+        """Seconds since the start, and how many of the wall's went into evaluation."""
         return {
+            "evaluation_seconds": round(evaluation_seconds, 3),
             "wall_seconds": round(time.monotonic() - self.wall, 3),
             "cpu_seconds": round(time.process_time() - self.cpu, 3),
         }
@@ -134,7 +136,7 @@ def training_facts(
         "supervised_tokens": int(supervised[order].sum()),
         "flops": flops_per_token * tokens if flops_per_token else None,
         **watch,
-        "tokens_per_second": round(measured / max(watch["wall_seconds"], 1e-9), 1),
+        "tokens_per_second": round(measured / max(watch["wall_seconds"] - watch["evaluation_seconds"], 1e-9), 1),
         "peak_memory_bytes": peak_memory,
         "global_batch_size": batch,
         "micro_batch_size": trainer.args.per_device_train_batch_size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -49,6 +50,7 @@ class Measurer:
         self.prepared = prepared
         self.tokenizer = tokenizer
         self.console = console
+        self.warnings: list[str] = []
         self.batch_size = recipe.get("evaluation.batch_size", BATCH_SIZE)
 
     def refuse_unscorable(self, model: Any) -> None:
@@ -107,7 +109,9 @@ class Measurer:
         samples: Entries = []
         for shots in self._shots(label, settings["num_shots"]):
             title = f"{label}, {shots} examples" if shots else label
-            with self._status(f"the {title} model answers {settings['num_rows']} prompts of {name}"):
+            asking = self._status(f"the {title} model answers {settings['num_rows']} prompts of {name}")
+            with asking, warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", UserWarning)
                 entries, answers = measure_task(
                     model,
                     self.tokenizer,
@@ -119,6 +123,7 @@ class Measurer:
                     num_samples=self.recipe.get("evaluation.samples", SAMPLES),
                     batch_size=self.batch_size,
                 )
+            self.warnings += [f"{title}: {warning.message}" for warning in caught if warning.category is UserWarning]
             evaluations += [{"model": title, "dataset": name, **entry} for entry in entries]
             samples += [{"model": title, **answer} for answer in answers]
         return evaluations, samples
@@ -134,7 +139,7 @@ class Measurer:
     def _samples(self, model: Any, label: str, examples: list[Any]) -> Entries:
         chosen = examples[: self.recipe.get("evaluation.samples", SAMPLES)]
         pairs = [_text_pair(example) for example in chosen]
-        with self._status(f"the {label} model writes {len(pairs)} samples"):
+        with self._status(f"the {label} model writes samples"):
             answers = generate_texts(
                 model, self.tokenizer, [prompt for prompt, _ in pairs], TASK["max_new_tokens"], self.batch_size
             )

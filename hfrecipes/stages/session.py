@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from hfrecipes.callbacks.checkpoints import CheckpointCallback
@@ -34,6 +33,7 @@ from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import resolve
 from hfrecipes.recipe.rundir import RunDir, now, write_atomically
 from hfrecipes.recipe.yaml_reader import read_yaml
+from hfrecipes.recipe.yaml_writer import dump_yaml
 from hfrecipes.stages import pretrain, sft
 from hfrecipes.stages.facts import PeakMemory, Stopwatch, model_facts, row_sizes, starting_facts, training_facts
 from hfrecipes.stages.measure import Measurer
@@ -195,7 +195,7 @@ class Session:
             for callback in trainer.callback_handler.callbacks:
                 if isinstance(callback, ProgressCallback):
                     callback.stop()
-        seconds, peak = watch.facts(), self._memory.bytes()
+        seconds, peak = watch.facts(trainer.evaluation_seconds), self._memory.bytes()
         trainer.save_final(self.run.model)
         per_token = plan["flops"] / plan["tokens"] if plan.get("flops") and plan.get("tokens") else None
         return {"training": training_facts(trainer, first_step, seconds, peak, per_token)}
@@ -203,7 +203,11 @@ class Session:
     def _measure(self, facts: dict[str, Any]) -> None:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model, keep_torch_compile=False)
         evaluations, samples = self._measurer.trained_and_base(model, self.trainer.state.global_step)
-        facts |= {"evaluations": evaluations, "samples": samples}
+        facts |= {
+            "evaluations": evaluations,
+            "samples": samples,
+            "warnings": [*facts["warnings"], *self._measurer.warnings],
+        }
 
     def _plan(self, trainer: Any) -> dict[str, Any]:
         """The plan as `hfrecipes plan` gives it, with the rows counted instead of estimated."""
@@ -258,6 +262,7 @@ class Session:
             fault = "holds no checkpoint that can be resumed"
             raise RecipeError(Problem(str(self.run.checkpoints), fault, "run it without --resume"))
         self.console.print(f"going on from {checkpoint.name}")
+        self.warnings.append(f"resumed from {checkpoint.name}: times and speed are those of the last session")
         return checkpoint
 
     def _refuse_changes(self) -> None:
@@ -281,7 +286,7 @@ class Session:
         if anew:
             shutil.rmtree(self.run.path, ignore_errors=True)
         self.run.checkpoints.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(self.recipe.values, sort_keys=False, allow_unicode=True, width=100)
+        text = dump_yaml(self.recipe.values)
         write_atomically(self.run.recipe, f"# As it was run; hfrecipes run recipe.yaml runs it again.\n{text}")
         self.run.write_facts(facts)
 

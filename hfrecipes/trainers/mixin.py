@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,19 @@ class RecipeTrainerMixin:
         * a loss that is not finite stops the run before a log, an evaluation or a save could follow it;
         * `save_final` writes a complete model under every layout and verifies what it wrote.
     """
+
+    # Wall seconds of the evaluations during training; speed is that of the training steps alone.
+    evaluation_seconds = 0.0
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        nested, began = getattr(self, "_evaluating", False), time.monotonic()
+        self._evaluating = True
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            # The Trainer calls itself once for each of several data sets.
+            self._evaluating = nested
+            self.evaluation_seconds += 0.0 if nested else time.monotonic() - began
 
     @property
     def global_batch_size(self) -> int:

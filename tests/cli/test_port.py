@@ -15,6 +15,7 @@ from hfrecipes.recipe.loader import load_recipe
 from hfrecipes.recipe.port import port_file
 from hfrecipes.recipe.port.convert import known_words
 from hfrecipes.recipe.problem import RecipeError
+from hfrecipes.recipe.yaml_writer import dump_yaml
 
 TRL = """\
 model_name_or_path: Qwen/Qwen3-0.6B
@@ -76,7 +77,7 @@ warmup_ratio: 0.1
 
 def ported(folder: Path, text: str | dict[str, Any], name: str = "old.yaml") -> Any:
     path = folder / name
-    path.write_text(text if isinstance(text, str) else yaml.safe_dump(text), encoding="utf-8")
+    path.write_text(text if isinstance(text, str) else dump_yaml(text), encoding="utf-8")
     return port_file(path)
 
 

@@ -89,8 +89,9 @@ def _by_language(languages: list[str]) -> str:
 def _by_truncation(facts: dict[str, Any]) -> str:
     train = [entry for entry in facts.get("data") or [] if entry.get("role") == "train"]
     cut = sum(entry.get("truncated_rows") or 0 for entry in train)
-    rows = sum(entry.get("rows") or 0 for entry in train)
-    return f"{count(cut)} of {count(rows)} training rows were cut at the context length." if cut and rows else ""
+    # Rows that the cut left nothing to learn from are counted as cut, so they belong to the whole as well.
+    whole = sum((entry.get("rows") or 0) + (entry.get("dropped_rows") or 0) for entry in train)
+    return f"{count(cut)} of {count(whole)} training rows were cut at the context length." if cut and whole else ""
 
 
 def _by_context(facts: dict[str, Any]) -> str:

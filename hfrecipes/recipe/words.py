@@ -17,8 +17,11 @@ FROM_PRETRAINED: dict[str, dict[str, Any]] = {
     "revision": {"type": "string", "description": "The commit, branch or tag of the Hub repository."},
     "dtype": {"enum": ["auto", *DTYPES], "description": "The precision the weights are loaded in."},
     "attn_implementation": {
-        "type": "string",
-        "description": "eager, sdpa, flash_attention_2, flash_attention_3, flex_attention, or a kernel's Hub id.",
+        "anyOf": [
+            {"enum": ["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]},
+            {"type": "string", "pattern": "/"},
+        ],
+        "description": "How attention is computed; a kernel is named by its Hub id.",
     },
     "experts_implementation": {"type": "string", "description": "How mixture-of-experts layers are computed."},
     "trust_remote_code": {"type": "boolean", "description": "Run code of the repository; needs a pinned revision."},
@@ -30,7 +33,6 @@ FROM_PRETRAINED: dict[str, dict[str, Any]] = {
         "description": "auto splits one process's model over its devices; one process only.",
     },
 }
-ATTENTION_IMPLEMENTATIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 
 # BitsAndBytesConfig has no type hints.
 BITSANDBYTES: dict[str, dict[str, Any]] = {

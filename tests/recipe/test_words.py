@@ -52,7 +52,7 @@ def test_attention_implementations_are_those_of_transformers() -> None:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     known = {"eager", *ALL_ATTENTION_FUNCTIONS.valid_keys()}
-    assert set(words.ATTENTION_IMPLEMENTATIONS) <= known
+    assert set(words.FROM_PRETRAINED["attn_implementation"]["anyOf"][0]["enum"]) <= known
 
 
 def test_quantization_words_are_the_arguments_of_its_config() -> None:

@@ -75,11 +75,6 @@ def encode_examples(
     return results
 
 
-def supervised_text(encoded: EncodedExample, tokenizer: Tokenizer) -> str:
-    """The text that carries loss in a row, special tokens written out: what a preview shows."""
-    return tokenizer.decode([token for token in encoded.labels if token != IGNORED])
-
-
 @dataclass(frozen=True, slots=True)
 class _Draft:
     """An example as text. `prompt` is set where only the completion is supervised; `assistant` where turns are."""

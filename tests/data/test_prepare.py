@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from hfrecipes.data import prepare as prepare_module
-from hfrecipes.data.encode import supervised_text
 from hfrecipes.data.prepare import prepare, training_texts
 from hfrecipes.data.settings import sft_settings
 from hfrecipes.recipe.loader import Recipe
@@ -221,14 +220,6 @@ def test_texts_for_a_tokenizer_are_bounded(data: Path, make_recipe: MakeRecipe) 
     assert texts == DOCUMENTS + [text for row in PAIRS for text in (row["prompt"], row["completion"])]
     few = list(training_texts(recipe, max_bytes=400))
     assert few[0] == DOCUMENTS[0] and PAIRS[0]["prompt"] in few and len(few) < 40
-
-
-def test_preview_of_what_is_supervised(tokenizer: Tokenizer) -> None:
-    from hfrecipes.data.encode import encode_examples
-    from hfrecipes.data.settings import EncodeSettings
-
-    (row,) = encode_examples([{"prompt": "a", "completion": " b"}], tokenizer, EncodeSettings())
-    assert supervised_text(row, tokenizer) == " b<|endoftext|>"
 
 
 def test_the_room_imports_nothing_heavy() -> None:

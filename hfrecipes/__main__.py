@@ -9,7 +9,6 @@ import argparse
 import sys
 
 from hfrecipes.cli import main as command_line
-from hfrecipes.recipe.problem import RecipeError
 
 
 def main() -> int:
@@ -27,14 +26,12 @@ def work() -> int:
     add_run_arguments(parser)
     args, rest = parser.parse_known_args()
     command_line.take_overrides(parser, args, rest)
-    processes = Processes.here()
-    try:
-        refuse_fewer_processes(processes)
+
+    def run() -> int:
+        refuse_fewer_processes(Processes.here())
         return run_here(args)
-    except RecipeError as error:
-        if processes.is_main:
-            print(error, file=sys.stderr)
-        return 2
+
+    return command_line.exit_status(run)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,16 @@
 
 prints its URL; clients reach it with HF_ENDPOINT=URL, HF_TOKEN=<TOKEN below> and HF_HUB_DISABLE_XET=1. Content is kept
 by SHA-256 under DIR/objects and checked on arrival; repositories are DIR/repos/<type>/<owner>/<name>.json, which tests
-read to see what was really committed. `POST /standin/fail {"path": "/lfs/", "status": 507, "times": 1}` makes the next
-requests whose path contains the words fail.
+read to see what was really committed, and DIR/received holds all that was sent, but for the header that signs it.
+`POST /standin/fail {"path": "/lfs/", "status": 507, "times": 1}` makes the next requests whose path contains the words
+fail: with that status, or with `"how"` as one of
+
+    cut      the connection breaks after `"after"` bytes of the request have been read
+    silent   no answer comes, until the client leaves
+    lost     what was asked is done, and the connection breaks before the answer
+
+`POST /standin/heal` ends all that.
+`POST /standin/public {"type": "model", "repo_id": "ada/x"}` makes a repository public.
 """
 
 from __future__ import annotations
@@ -22,15 +30,34 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 USER = "ada"
 # In the form of a real token, so that a test sees whether it is ever written anywhere.
 TOKEN = "hf_" + "Standin" * 5
 READ_ONLY_TOKEN = "hf_" + "Onlyread" * 5
+FINE_TOKEN = "hf_" + "Finegrain" * 4
+FINE_REPO = f"{USER}/one-of-hers"
+# By organisation, what its member may do there.
+ORGANISATIONS = {"guild": "contributor", "library": "read"}
+# In the shape in which `whoami-v2` tells of tokens.
+ACCESS = {
+    TOKEN: {"role": "write"},
+    READ_ONLY_TOKEN: {"role": "read"},
+    FINE_TOKEN: {
+        "role": "fineGrained",
+        "fineGrained": {
+            "global": [],
+            "scoped": [
+                {"entity": {"type": "user", "name": USER}, "permissions": ["repo.content.read"]},
+                {"entity": {"type": "model", "name": FINE_REPO}, "permissions": ["repo.content.read", "repo.write"]},
+            ],
+        },
+    },
+}
 MAIN = "main"
 LARGE = (".safetensors", ".bin", ".parquet", ".arrow")
 LARGE_BYTES = 10 * 2**20
@@ -104,25 +131,36 @@ def _where(request: Request) -> tuple[str, str]:
     return kind, f"{request.path_params['owner']}/{request.path_params['name']}"
 
 
-def _signed_in(request: Request, write: bool = True) -> None:
+def _signed_in(request: Request, write: bool = True, repo_id: str | None = None) -> dict[str, Any]:
+    """What the token of a request may do. Without `repo_id`, the repository is that of the request's path."""
     token = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if token not in (TOKEN, READ_ONLY_TOKEN):
+    access = request.app.state.access.get(token)
+    if access is None:
         raise HubError(401, "InvalidToken", "Invalid credentials in Authorization header")
-    if write and token == READ_ONLY_TOKEN:
-        raise HubError(403, "Forbidden", "this token may only read")
+    if write and not _may_write(access, repo_id or _where(request)[1]):
+        raise HubError(403, "Forbidden", "no right to write here")
+    return access
+
+
+def _may_write(access: dict[str, Any], repo_id: str) -> bool:
+    owner = repo_id.partition("/")[0]
+    if access["role"] == "fineGrained":
+        named = [scope for scope in access["fineGrained"]["scoped"] if scope["entity"]["name"] in (owner, repo_id)]
+        return any("repo.write" in scope["permissions"] for scope in named)
+    return access["role"] == "write" and (owner == USER or ORGANISATIONS.get(owner) in ("write", "contributor"))
 
 
 async def whoami(request: Request) -> Response:
-    _signed_in(request, write=False)
-    return JSONResponse({"type": "user", "name": USER, "orgs": [], "auth": {"type": "access_token"}})
+    access = _signed_in(request, write=False)
+    organisations = [{"type": "org", "name": name, "roleInOrg": role} for name, role in ORGANISATIONS.items()]
+    auth = {"type": "access_token", "accessToken": {"displayName": "a test's", **access}}
+    return JSONResponse({"type": "user", "name": USER, "orgs": organisations, "auth": auth})
 
 
 async def create_repo(request: Request) -> Response:
-    _signed_in(request)
     body = await request.json()
     owner = body.get("organization") or USER
-    if owner != USER:
-        raise HubError(403, "Forbidden", f"no right to create a repository under {owner}")
+    _signed_in(request, repo_id=f"{owner}/{body['name']}")
     store, kind, repo_id = request.app.state.store, body.get("type", "model"), f"{owner}/{body['name']}"
     if store.repo_file(kind, repo_id).is_file():
         raise HubError(409, "RepoExists", "You already created this repo")
@@ -270,9 +308,9 @@ async def agent_harnesses(request: Request) -> Response:
 
 
 async def delete_repo(request: Request) -> Response:
-    _signed_in(request)
     body = await request.json()
     repo_id = f"{body.get('organization') or USER}/{body['name']}"
+    _signed_in(request, repo_id=repo_id)
     request.app.state.store.repo_file(body.get("type", "model"), repo_id).unlink(missing_ok=True)
     return JSONResponse({})
 
@@ -282,19 +320,81 @@ async def fail(request: Request) -> Response:
     return JSONResponse({})
 
 
-class Failures(BaseHTTPMiddleware):
-    """Answers as a test has asked for, before anything is handled."""
+async def heal(request: Request) -> Response:
+    request.app.state.failures.clear()
+    return JSONResponse({})
 
-    async def dispatch(self, request: Request, call_next: Any) -> Response:
-        for failure in request.app.state.failures:
-            if (
-                failure["path"] in request.url.path
-                and failure.get("times", 1) > 0
-                and request.url.path != "/standin/fail"
-            ):
+
+async def make_public(request: Request) -> Response:
+    body, store = await request.json(), request.app.state.store
+    repo = store.load(body["type"], body["repo_id"])
+    store.save(body["type"], body["repo_id"], repo | {"private": False})
+    return JSONResponse({})
+
+
+class Doorkeeper:
+    """Writes down what arrives, and fails where a test has asked for it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith("/standin/"):
+            await self.app(scope, receive, send)
+            return
+        received = bytearray(_head(scope))
+
+        async def note() -> Message:
+            message = await receive()
+            received.extend(message.get("body", b""))
+            return message
+
+        try:
+            failure = self._failure(scope)
+            await (self._fail(failure, scope, note, send, receive) if failure else self.app(scope, note, send))
+        finally:
+            with (scope["app"].state.store.root / "received").open("ab") as file:
+                file.write(received + b"\n")
+
+    def _failure(self, scope: Scope) -> dict[str, Any] | None:
+        for failure in scope["app"].state.failures:
+            if failure["path"] in scope["path"] and failure.get("times", 1) > 0:
                 failure["times"] = failure.get("times", 1) - 1
-                return JSONResponse({"error": "asked to fail"}, status_code=failure["status"])
-        return await call_next(request)
+                return failure
+        return None
+
+    async def _fail(self, failure: dict[str, Any], scope: Scope, note: Receive, send: Send, receive: Receive) -> None:
+        how = failure.get("how", "status")
+        if how == "status":
+            await JSONResponse({"error": "asked to fail"}, status_code=failure["status"])(scope, note, send)
+        elif how == "silent":
+            while (await note())["type"] != "http.disconnect":
+                pass
+        elif how == "lost":
+            await self.app(scope, note, _nobody)
+            _cut(receive)
+        else:
+            read = 0
+            while read < failure["after"]:
+                message = await note()
+                read += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    break
+            _cut(receive)
+
+
+def _head(scope: Scope) -> bytes:
+    headers = [name + b": " + value for name, value in scope["headers"] if name != b"authorization"]
+    return b"\n".join([scope["method"].encode(), scope["raw_path"], scope["query_string"], *headers, b""])
+
+
+async def _nobody(message: Message) -> None:
+    """Where an answer goes that is lost."""
+
+
+def _cut(receive: Receive) -> None:
+    """Breaks the connection under a request: uvicorn hands out the method of an object that holds it."""
+    receive.__self__.transport.abort()
 
 
 async def refused(request: Request, error: Exception) -> Response:
@@ -302,10 +402,12 @@ async def refused(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, status_code=error.status, headers=headers)
 
 
-def make_app(root: Path) -> Starlette:
+def make_app(root: Path, token: str = TOKEN) -> Starlette:
     api, repo = "/api/{kind:str}", "/{owner}/{name}"
     routes = [
         Route("/standin/fail", fail, methods=["POST"]),
+        Route("/standin/heal", heal, methods=["POST"]),
+        Route("/standin/public", make_public, methods=["POST"]),
         Route("/api/whoami-v2", whoami),
         Route("/api/validate-yaml", validate_yaml, methods=["POST"]),
         Route("/api/agent-harnesses", agent_harnesses),
@@ -323,8 +425,9 @@ def make_app(root: Path) -> Starlette:
         Route("/{kind}" + repo + "/resolve/{revision}/{path:path}", resolve, methods=["GET", "HEAD"]),
         Route(repo + "/resolve/{revision}/{path:path}", resolve, methods=["GET", "HEAD"]),
     ]
-    app = Starlette(routes=routes, middleware=[Middleware(Failures)], exception_handlers={HubError: refused})
+    app = Starlette(routes=routes, middleware=[Middleware(Doorkeeper)], exception_handlers={HubError: refused})
     app.state.store, app.state.failures = Store(root), []
+    app.state.access = ACCESS | {token: ACCESS[TOKEN]}
     return app
 
 
@@ -332,10 +435,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Serve a stand-in for the Hub.")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--root", type=Path, required=True, help="folder for its contents")
+    parser.add_argument("--token", default=TOKEN, help="a token that may write, whatever its form")
     args = parser.parse_args()
     listener = socket.create_server(("127.0.0.1", args.port))
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    server = uvicorn.Server(uvicorn.Config(make_app(args.root), log_level="error", access_log=False))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            make_app(args.root, args.token), log_level="critical", access_log=False, timeout_graceful_shutdown=1
+        )
+    )
     server.run(sockets=[listener])
 
 

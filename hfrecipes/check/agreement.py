@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hfrecipes.models.foreign_code import code_problems
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem
 from hfrecipes.recipe.resolve import DEFAULT_EVAL_STEPS
-from hfrecipes.tokenization.files import is_folder_name
 
 # transformers' default, which stands where a recipe saves by steps and gives no number.
 DEFAULT_SAVE_STEPS = 500
@@ -33,6 +33,7 @@ def agreement_problems(recipe: Recipe, num_processes: int) -> list[Problem]:
     """What is missing beside, or contradicts, something else that the recipe says."""
     return [
         *_model_problems(recipe, num_processes),
+        *code_problems(recipe),
         *_quantization_problems(recipe),
         *_source_problems(recipe),
         *_evaluation_problems(recipe),
@@ -60,21 +61,9 @@ def _model_problems(recipe: Recipe, num_processes: int) -> Iterator[Problem]:
         fix = "remove model.tokenizer, or train random weights with model.config"
         fault = f"a tokenizer trained here gives ids that the weights of {name} have never seen"
         yield Problem(recipe.where("model.tokenizer"), fault, fix)
-    if recipe.get("model.trust_remote_code") and name is not None and not is_folder_name(name):
-        yield from _remote_code_problems(recipe)
     if recipe.get("model.device_map") and num_processes > 1:
         fault = f"model.device_map spreads one process's model, and {num_processes} processes are asked for"
         yield Problem(recipe.where("model.device_map"), fault, "remove it: each process takes its own device")
-
-
-def _remote_code_problems(recipe: Recipe) -> Iterator[Problem]:
-    revision = str(recipe.get("model.revision", ""))
-    if len(revision) == 40 and not set(revision) - set("0123456789abcdef"):
-        return
-    fault = "model.trust_remote_code runs code that its owner can change, at no pinned revision"
-    yield Problem(
-        recipe.where("model.trust_remote_code"), fault, "add model.revision: the 40-digit commit you have read"
-    )
 
 
 def _quantization_problems(recipe: Recipe) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from hfrecipes.check.launch import RUNS, launch_problems
 from hfrecipes.check.lengths import length_problems
 from hfrecipes.check.model import look_at_model, model_problems
 from hfrecipes.check.publish import publish_problems
+from hfrecipes.check.security import security_problems
 from hfrecipes.check.task import metric_problems
 from hfrecipes.check.tokenizer import look_at_tokenizer, tokenizer_problems
 from hfrecipes.recipe.hardware import Hardware
@@ -43,7 +44,7 @@ def check_recipe(
         problems = _pipeline_problems(recipe, hardware, num_processes, publish, runs_dir)
     else:
         problems = _recipe_problems(recipe, hardware, num_processes, publish, runs_dir)
-    return list(dict.fromkeys(problems))
+    return list(dict.fromkeys([*security_problems(), *problems]))
 
 
 def _pipeline_problems(

@@ -14,7 +14,7 @@ from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import split_batch
 
 RUNS = Path("runs")
-# Below this a run of any size ends in a checkpoint cut short.
+# Few runs need less; whether this one fits is for its plan to say, once its model and rows are known.
 SMALLEST_FREE_BYTES = 2 * 2**30
 
 # Module to look for and package to install, by the tracker's name in `report_to`.
@@ -114,8 +114,6 @@ def _kernel_problems(recipe: Recipe, hardware: Hardware) -> Iterator[Problem]:
         if hardware.device == "mps":
             fault = f"bitsandbytes does not quantize on {_named(hardware)}"
             yield Problem(recipe.where("quantization"), fault, "remove quantization")
-    if recipe.get("model.use_kernels"):
-        yield from _missing(recipe, "model.use_kernels", "on", "kernels", "kernels")
 
 
 def _package_problems(recipe: Recipe) -> Iterator[Problem]:
@@ -154,8 +152,9 @@ def _output_problems(recipe: Recipe, runs_dir: Path) -> Iterator[Problem]:
         yield Problem(recipe.where("name"), fault, "start from another folder, or give --runs-dir")
     free = shutil.disk_usage(folder).free
     if free < SMALLEST_FREE_BYTES:
-        fault = f"{free / 2**30:.1f} GiB are left on the disk of {folder.resolve()}"
-        yield Problem(recipe.where("name"), fault, "free some: hfrecipes plan shows what checkpoints take", "warning")
+        fault = f"{free / 2**20:,.0f} MiB are free on the disk of {folder.resolve()}"
+        fix = "hfrecipes plan shows what the run writes; free some space, or give --runs-dir on another disk"
+        yield Problem(recipe.where("name"), fault, fix, "warning")
 
 
 def _named(hardware: Hardware) -> str:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hfrecipes.check.hub import hub_file, repository_problems
 from hfrecipes.check.promised import is_promised
+from hfrecipes.models.adapters import is_adapter, refuse_damaged_adapter
+from hfrecipes.models.foreign_code import config_problems
+from hfrecipes.models.integrity import CONFIG, read_settings, refuse_damaged_model
 from hfrecipes.recipe.loader import Recipe
-from hfrecipes.recipe.problem import Problem
+from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import DEFAULT_CONTEXT
 from hfrecipes.recipe.schema import load_schema
 from hfrecipes.recipe.validate import nearest
 from hfrecipes.tokenization.files import is_folder_name
-
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ def model_problems(recipe: Recipe, model: StartingModel) -> list[Problem]:
     return [
         *model.problems,
         *_type_problems(recipe, model),
+        *config_problems(model.config, model.where),
         *_shape_problems(config, model.where),
         *_position_problems(recipe, config, model.where),
     ]
@@ -70,34 +72,22 @@ def context_length(recipe: Recipe) -> tuple[str, int | None]:
 
 
 def _in_folder(folder: Path, here: str) -> StartingModel:
-    if (folder / "adapter_config.json").is_file():
-        return StartingModel({}, here, [])
-    file = folder / "config.json"
-    if not file.is_file():
-        fault = f"the folder {folder} holds no model: it has neither config.json nor adapter_config.json"
-        return StartingModel({}, here, [Problem(here, fault, "give a folder that save_pretrained wrote")])
+    if is_adapter(folder):
+        return StartingModel({}, here, _refusals(refuse_damaged_adapter, folder, here))
+    problems, file = _refusals(refuse_damaged_model, folder, here), folder / CONFIG
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        return StartingModel({}, here, [Problem(str(file), f"cannot be read: {error}", "save the model again")])
-    if not isinstance(config, dict):
-        return StartingModel({}, here, [Problem(str(file), "holds no config", "save the model again")])
-    return StartingModel(config, str(file), list(_weight_problems(folder, here)))
+        return StartingModel(read_settings(file), str(file), problems)
+    except RecipeError:
+        return StartingModel({}, here, problems)  # which name it
 
 
-def _weight_problems(folder: Path, here: str) -> Iterator[Problem]:
-    if any(folder.glob("*.safetensors")):
-        return
-    pickled = sorted(
-        file.name for pattern in _PICKLED for file in folder.glob(pattern) if file.name != "training_args.bin"
-    )
-    if pickled:
-        fault = f"the weights in {folder} are pickled ({pickled[0]}), which can run code as they load"
-        yield Problem(here, fault, "save them as safetensors: model.save_pretrained(folder) where they are trusted")
-    else:
-        yield Problem(
-            here, f"the folder {folder} holds a config and no weights", "give model.config for random weights"
-        )
+def _refusals(look: Callable[..., None], folder: Path, here: str) -> list[Problem]:
+    """What can be found without reading weights, in which a flipped bit is found when they are loaded."""
+    try:
+        look(folder, here, hashes=False)
+    except RecipeError as error:
+        return error.problems
+    return []
 
 
 def _folder_fix(folder: Path) -> str:
@@ -136,10 +126,26 @@ def _type_problems(recipe: Recipe, model: StartingModel) -> Iterator[Problem]:
     if (found or said) in known and (found or said) not in causal:
         fault = f"{found or said} is no causal language model, which kind: {recipe.kind} trains"
         yield Problem(model.where, fault, "take a decoder, such as llama, qwen3 or gpt2")
-    pretrained = recipe.get("model.name_or_path") is not None and not recipe.get("model.trust_remote_code")
-    if pretrained and found is not None and found not in known:
+    if recipe.get("model.name_or_path") is not None and not recipe.get("model.trust_remote_code"):
+        yield from _own_code_problems(model, found, found in known)
+
+
+def _own_code_problems(model: StartingModel, model_type: str | None, is_known: bool) -> Iterator[Problem]:
+    """A model that brings its class along, and may not run it."""
+    brings_code = bool(model.config.get("auto_map"))
+    if brings_code and is_known:
+        fault = f"the code that comes with the model is not run: transformers' own {model_type} takes its weights"
+        fix = (
+            "compare what they say, or read that code and set model.trust_remote_code: true and model.revision: COMMIT"
+        )
+        yield Problem(model.where, fault, fix, "warning")
+    elif brings_code:
+        fault = f"model_type {model_type!r} is unknown to this transformers, and the code that comes with it is not run"
+        fix = "read that code, then set model.trust_remote_code: true and model.revision: COMMIT; or take another model"
+        yield Problem(model.where, fault, fix)
+    elif model_type is not None and not is_known:
         fix = "upgrade transformers, or take a model that it knows"
-        yield Problem(model.where, f"model_type {found!r} is unknown to this transformers", fix)
+        yield Problem(model.where, f"model_type {model_type!r} is unknown to this transformers", fix)
 
 
 def _shape_problems(config: dict[str, Any], where: str) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from hfrecipes.check.write_access import probe_publication
 from hfrecipes.recipe.licenses import LICENSES
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, Severity
@@ -20,7 +21,8 @@ def publish_problems(recipe: Recipe, asked: bool) -> list[Problem]:
 
     Args:
         recipe: The recipe.
-        asked: Whether the user is about to publish: then these are errors, before that they are warnings.
+        asked: Whether the user is about to publish: then what is missing is an error, before that it is a warning. What can
+            never be published as it stands, or what the Hub refuses when it is asked, is an error in any case.
     """
     severity: Severity = "error" if asked else "warning"
     return [*_repository_problems(recipe, asked, severity), *_card_problems(recipe, severity)]
@@ -37,13 +39,16 @@ def _repository_problems(recipe: Recipe, asked: bool, severity: Severity) -> Ite
     if not slash or not _NAME.fullmatch(owner) or not _NAME.fullmatch(name) or len(repo_id) > 96:
         fault = f"publish.repo_id is {repo_id!r}, which is no Hub id"
         fix = "write owner/name: letters, digits, -, _ and ., not beginning or ending with - or ."
-        yield Problem(recipe.where("publish.repo_id"), fault, fix, severity)
+        yield Problem(recipe.where("publish.repo_id"), fault, fix)
+        return
     from huggingface_hub import get_token
 
     if get_token() is None:
         fault = f"there is no token to push {repo_id} with"
         fix = "log in with `hf auth login`, or set HF_TOKEN in the environment"
         yield Problem(recipe.where("publish.repo_id"), fault, fix, severity)
+        return
+    yield from probe_publication(recipe)
 
 
 def _card_problems(recipe: Recipe, severity: Severity) -> Iterator[Problem]:

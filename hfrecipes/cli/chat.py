@@ -53,6 +53,7 @@ def chat(args: argparse.Namespace) -> int:
     from transformers.utils import logging
 
     from hfrecipes.evaluation.conversation import Conversation
+    from hfrecipes.evaluation.prompts import ChatTemplateError
     from hfrecipes.recipe.problem import Problem, RecipeError
 
     logging.disable_progress_bar()
@@ -61,6 +62,9 @@ def chat(args: argparse.Namespace) -> int:
     max_new_tokens = args.max_new_tokens or _default_length(model)
     try:
         conversation = Conversation(model, tokenizer, max_new_tokens, args.temperature, has_turns)
+    except ChatTemplateError as error:
+        fix = "correct its chat template, or save another with the tokenizer"
+        raise RecipeError(Problem(str(args.run), str(error), fix)) from error
     except ValueError as error:
         raise RecipeError(Problem("--max-new-tokens", str(error), "give a smaller number")) from None
     if not has_turns:
@@ -95,18 +99,13 @@ def _load(path: Path) -> tuple[Any, Any, AbstractContextManager]:
     from hfrecipes.recipe.hardware import detect_hardware
     from hfrecipes.recipe.rundir import RunDir
 
-    try:
-        model, tokenizer = load_run_model(RunDir(path))
-    except OSError as error:
-        raise _unloadable(path, error) from error
+    model, tokenizer = load_run_model(RunDir(path))
     return model.to(detect_hardware().device), tokenizer, nullcontext()
 
 
 def _load_base(path: Path) -> tuple[Any, Any, AbstractContextManager]:
     """The model that the run started from, asked with the run's own tokenizer, so that both hear the same."""
-    from transformers import AutoTokenizer
-
-    from hfrecipes.models.load import is_adapter
+    from hfrecipes.models.load import is_adapter, load_run_tokenizer
     from hfrecipes.recipe.problem import Problem, RecipeError
     from hfrecipes.recipe.rundir import RunDir
 
@@ -120,7 +119,7 @@ def _load_base(path: Path) -> tuple[Any, Any, AbstractContextManager]:
         fault = "started from random weights: it has no base to talk to"
         raise RecipeError(Problem(str(path), fault, "leave --base out"))
     model = _base_model(facts["base"], facts.get("revision"))
-    return model, AutoTokenizer.from_pretrained(trained), nullcontext()
+    return model, load_run_tokenizer(run), nullcontext()
 
 
 def _is_pretrained_only(path: Path) -> bool:
@@ -132,24 +131,12 @@ def _is_pretrained_only(path: Path) -> bool:
 
 
 def _base_model(base: str, revision: str | None) -> Any:
-    from transformers import AutoModelForCausalLM
-
+    from hfrecipes.models.pretrained import load_pretrained
     from hfrecipes.recipe.hardware import detect_hardware
 
     if Path(base).is_dir():
         return _load(Path(base))[0]
-    try:
-        model = AutoModelForCausalLM.from_pretrained(base, revision=revision, use_safetensors=True)
-    except OSError as error:
-        raise _unloadable(base, error) from error
-    return model.eval().to(detect_hardware().device)
-
-
-def _unloadable(place: Path | str, error: OSError) -> ValueError:
-    from hfrecipes.recipe.problem import Problem, RecipeError
-
-    reason = str(error).splitlines()[0]
-    return RecipeError(Problem(str(place), f"the model cannot be loaded: {reason}", "check the folder or the network"))
+    return load_pretrained(base, revision=revision).eval().to(detect_hardware().device)
 
 
 def _default_length(model: Any) -> int:

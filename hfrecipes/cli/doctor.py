@@ -21,8 +21,6 @@ status is 1 then), ! what works differently here than elsewhere.
   hfrecipes doctor
   hfrecipes doctor --json | jq '.[] | select(.status != "ok")'
 """
-# Below these versions, opening a model or a checkpoint of somebody else can run its code.
-SECURITY_FLOORS = {"transformers": ("5.3", "CVE-2026-4372"), "torch": ("2.6", "CVE-2026-1839")}
 # Distributions whose module goes by another name.
 _MODULES = {"pyyaml": "yaml"}
 SMALLEST_FREE_BYTES = 20 * 2**30
@@ -141,20 +139,15 @@ def _judged(name: str, found: str, supported: object, install: str) -> Finding:
 
 def security_findings() -> Iterator[Finding]:
     """Whether opening somebody else's files is safe with the installed versions."""
-    from importlib.metadata import PackageNotFoundError, version
+    from hfrecipes.check.security import installed_with_advisory, mend
 
-    from packaging.version import Version
-
-    for name, (floor, advisory) in SECURITY_FLOORS.items():
-        try:
-            found = version(name)
-        except PackageNotFoundError:
-            continue  # said under versions
-        if Version(found) < Version(floor):
-            fault = f"{name} {found} can run code of a file it opens ({advisory})"
-            yield Finding("security", advisory, "broken", fault, f'pip install "{name}>={floor}"')
+    for advisory, found, is_open in installed_with_advisory():
+        package, floor = advisory.package, advisory.mended
+        if is_open:
+            fault = f"{package} {found} can run code of a file it opens ({advisory.name})"
+            yield Finding("security", advisory.name, "broken", fault, mend(advisory))
         else:
-            yield Finding("security", advisory, "ok", f"mended in {name} {floor}; {found} is installed")
+            yield Finding("security", advisory.name, "ok", f"mended in {package} {floor}; {found} is installed")
 
 
 def device_findings(hardware: Hardware) -> Iterator[Finding]:
@@ -192,7 +185,6 @@ def kernel_findings(hardware: Hardware) -> Iterator[Finding]:
     optional = (
         ("flash_attn", "flash-attn", "model.attn_implementation: flash_attention_2"),
         ("liger_kernel", "liger-kernel", "training.use_liger_kernel"),
-        ("kernels", "kernels", "model.use_kernels"),
         ("deepspeed", "deepspeed", "the launchers zero2 and zero3"),
     )
     for module, package, words in optional:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hfrecipes.recipe.problem import RecipeError
+from hfrecipes.recipe.stops import RunStoppedError
 
 # In the order in which a person meets them. Each module has `add_parser(subparsers)`.
 VERBS = ("ls", "show", "port", "check", "plan", "run", "report", "card", "publish", "chat", "data", "schema", "doctor")
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb.
 
     Returns:
-        0, or 1 for a failure while running, 2 for a recipe or a command line that cannot be run, 130 for Ctrl-C.
+        0, or 1 for a failure while running, 2 for a recipe or a command line that cannot be run, 75 for a run that a signal
+        ended and `--resume` goes on with, 130 for Ctrl-C anywhere else.
     """
     parser = build_parser()
     args, rest = parser.parse_known_args(arguments)
@@ -53,20 +55,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.verb is None:
         parser.print_help()
         return 0
+    return exit_status(lambda: args.command(args))
+
+
+def exit_status(command: Callable[[], int]) -> int:
+    """The status with which a process ends that does this; what went wrong is told on stderr, by one process of a run."""
     try:
-        return args.command(args)
+        return command()
     except RecipeError as error:
-        print(error, file=sys.stderr)
+        _tell(str(error))
         return 2
+    except RunStoppedError as error:
+        _tell(f"stopped: {error}")
+        return error.exit_status
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             sys.stderr.close()
             return 0
-        print(f"hfrecipes: {error}", file=sys.stderr)
+        _print(f"hfrecipes: {error}")
         return 1
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _tell("interrupted")
         return 130
+
+
+def _tell(text: str) -> None:
+    from hfrecipes.stages.processes import Processes
+
+    if Processes.here().is_main:
+        _print(text)
+
+
+def _print(text: str) -> None:
+    from hfrecipes.recipe.secrets import redact
+
+    print(redact(text), file=sys.stderr)
 
 
 def take_overrides(parser: argparse.ArgumentParser, args: argparse.Namespace, rest: list[str]) -> None:

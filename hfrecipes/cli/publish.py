@@ -17,7 +17,7 @@ holds a token. The token comes from `hf auth login` or HF_TOKEN, and nothing is 
 Look first, without a token and without the network:
   hfrecipes publish runs/my-run --repo me/my-model --dry-run
 
-Then push; a new repository is private unless you say --public:
+Then push; a new repository is private unless you say --public, or the recipe publish.private: false:
   hfrecipes publish runs/my-run --repo me/my-model
 
 An adapter trained on a base of your own: publish the base first, then name it:
@@ -37,7 +37,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/my-run")
     parser.add_argument("--repo", metavar="ID", help="owner/name; publish.repo_id of the recipe where it is left out")
     parser.add_argument("--dry-run", action="store_true", help="list exactly what would be pushed, and push nothing")
-    parser.add_argument("--public", action="store_true", help="make a new repository public, or accept a public one")
+    parser.add_argument(
+        "--public",
+        action="store_true",
+        help="make a new repository public, or accept a public one; as publish.private: false of the recipe",
+    )
     parser.add_argument("--revision", metavar="BRANCH", help="push to this branch; it is made where it is missing")
     parser.add_argument("--message", metavar="TEXT", help="commit message")
     parser.add_argument(
@@ -50,15 +54,18 @@ def publish(args: argparse.Namespace) -> int:
     from hfrecipes.publish.figures import dig
     from hfrecipes.publish.hub import publish_run
     from hfrecipes.recipe.problem import Problem, RecipeError
-    from hfrecipes.recipe.rundir import RunDir
+    from hfrecipes.recipe.rundir import RunDir, refuse_links
 
     run = RunDir(args.run)
-    repo_id = args.repo or dig(run.facts(), "recipe.publish.repo_id")
+    refuse_links(run)
+    facts = run.facts()
+    repo_id = args.repo or dig(facts, "recipe.publish.repo_id")
     if args.dry_run:
         return _show(run, repo_id, args.base_model)
     if not repo_id:
         raise RecipeError(Problem("--repo", "says where to publish, and is missing", "give --repo OWNER/NAME"))
-    done = publish_run(run, repo_id, not args.public, args.revision, args.message, args.base_model)
+    private = not args.public and dig(facts, "recipe.publish.private") is not False
+    done = publish_run(run, repo_id, private, args.revision, args.message, args.base_model)
     if not done.pushed and not done.deleted:
         print(f"Nothing has changed since the last publication: {done.url}")
         return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 EPILOG = """\
@@ -12,7 +11,16 @@ examples:
   hfrecipes run my.yaml training.learning_rate=1e-4 name=lr4  keys set from here; see the run in runs/lr4/
   hfrecipes run my.yaml --smoke                               the same made tiny: does everything fit together?
   hfrecipes run my.yaml --launcher fsdp2 --num-processes 8    prints and runs the accelerate launch line
-  hfrecipes run my.yaml --resume                              goes on from the newest valid checkpoint"""
+  hfrecipes run my.yaml --resume                              goes on where it stopped; begins where nothing is yet
+
+SIGTERM, SIGUSR1 and Ctrl-C finish the step, save and end the run; a second one kills it.
+
+exit status:
+  0        the run is complete
+  1        it failed; what it saved before is whole
+  2        the recipe or the command line cannot be run
+  75       a signal asked it to end: the same line with --resume goes on
+  130      Ctrl-C before anything had begun; 128 + n: killed by signal n (143: SIGTERM)"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -37,7 +45,18 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--smoke", action="store_true", help="a tiny random model, embedded rows, two steps, CPU, no network"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the newest valid checkpoint")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the newest valid checkpoint; begins where there is none yet",
+    )
+    parser.add_argument(
+        "--allow-change",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="go on with a recipe whose KEY was changed on purpose: --resume --allow-change training.max_steps",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier run of that name")
     parser.add_argument(
         "--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)"
@@ -54,33 +73,54 @@ def run(args: argparse.Namespace) -> int:
     if args.launcher:
         from hfrecipes.stages.launch import launch
 
+        refuse_contradictions(args)
         return launch(args.launcher, args.num_processes, args)
     return run_here(args)
 
 
 def run_here(args: argparse.Namespace) -> int:
     """Runs in this process; the result goes to stdout."""
-    from hfrecipes.recipe.problem import Problem, RecipeError
-
-    if args.resume and args.overwrite:
-        raise RecipeError(
-            Problem("--resume --overwrite", "contradict each other", "go on with the run, or begin it anew")
-        )
+    refuse_contradictions(args)
+    from hfrecipes.callbacks.signals import catch_signals
+    from hfrecipes.recipe.stops import InterruptedRunError
     from hfrecipes.stages.options import RunOptions
     from hfrecipes.stages.processes import Processes, leave_group
-    from hfrecipes.stages.run import run
 
     options = RunOptions(
-        runs_dir=args.runs_dir, smoke=args.smoke, resume=args.resume, overwrite=args.overwrite, quiet=args.quiet
+        runs_dir=args.runs_dir,
+        smoke=args.smoke,
+        resume=args.resume,
+        overwrite=args.overwrite,
+        quiet=args.quiet,
+        allow_change=tuple(args.allow_change),
     )
     try:
-        folder = run(args.recipe, args.overrides, options)
-    except FloatingPointError as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        return 1
+        with catch_signals():
+            from hfrecipes.stages.run import run
+
+            folder = run(args.recipe, args.overrides, options)
+    except InterruptedRunError:
+        leave_group()
+        raise
     leave_group()
     if Processes.here().is_main:
         from hfrecipes.stages.summary import print_summary
 
         print_summary(folder)
     return 0
+
+
+def refuse_contradictions(args: argparse.Namespace) -> None:
+    """Options that cannot stand together.
+
+    Raises:
+        RecipeError: naming them.
+    """
+    from hfrecipes.recipe.problem import Problem, RecipeError
+
+    if args.resume and args.overwrite:
+        fault = "contradict each other"
+        raise RecipeError(Problem("--resume --overwrite", fault, "go on with the run, or begin it anew"))
+    if args.allow_change and not args.resume:
+        fault = "is for a run that goes on"
+        raise RecipeError(Problem(f"--allow-change {args.allow_change[0]}", fault, "say --resume too"))

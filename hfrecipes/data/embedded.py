@@ -12,20 +12,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from hfrecipes.data import mining
 from hfrecipes.data.hashing import SPLITS, sha256_of_texts
 from hfrecipes.data.mining import Piece
 from hfrecipes.data.row import Row, Source
-from hfrecipes.data.store import make_cache_folder
+from hfrecipes.data.store import make_once
 from hfrecipes.recipe.problem import Problem, RecipeError
-from hfrecipes.recipe.rundir import write_atomically
 from hfrecipes.recipe.schema import cache_folder
 
 # Counted up when mining changes what it finds, so that no old result is taken for a new one.
 _VERSION = 1
 _LICENSE = "PSF-2.0"
+_PIECES = "pieces.jsonl"
 
 _MINERS: dict[str, Callable[[Path], Iterator[Piece]]] = {
     "python_code": mining.mine_code,
@@ -80,13 +78,15 @@ def mined(name: str) -> list[Piece]:
     root = mining.library_folder()
     if name == "python_code":
         return list(mining.mine_code(root))  # reading files again is as fast as reading a cache of them
-    path = make_cache_folder(cache_folder() / "mined") / f"{name}-{_library_key(root)}.jsonl"
-    with FileLock(f"{path}.lock"):
-        if not path.is_file():
-            pieces = mining.without_repeats(list(_MINERS[name](root)))
-            write_atomically(path, "".join(json.dumps(asdict(piece)) + "\n" for piece in pieces))
-    lines = path.read_text(encoding="utf-8").splitlines()
+    folder = cache_folder() / "mined" / f"{name}-{_library_key(root)}"
+    make_once(folder, lambda draft: _write_pieces(draft, mining.without_repeats(list(_MINERS[name](root)))))
+    lines = (folder / _PIECES).read_text(encoding="utf-8").splitlines()
     return [Piece(**{**record, "same_as": tuple(record["same_as"])}) for record in map(json.loads, lines)]
+
+
+def _write_pieces(folder: Path, pieces: list[Piece]) -> None:
+    lines = (json.dumps(asdict(piece)) + "\n" for piece in pieces)
+    (folder / _PIECES).write_text("".join(lines), encoding="utf-8")
 
 
 def _library_key(root: Path) -> str:

@@ -49,6 +49,7 @@ def encode_examples(
     The ids and labels are those of `trl.SFTTrainer`: EOS is appended to plain texts and completions that do not end in
     it; the completion begins where the tokens of prompt and of prompt + completion part; assistant turns are those that
     the chat template marks. A result without any label lost its supervised part to `max_length`; leave it out.
+    A label on a row's first token alone is none: labels are shifted by one, and nothing comes before it to predict it.
 
     Args:
         examples: From `to_example`.
@@ -69,8 +70,8 @@ def encode_examples(
     results = []
     for index, (draft, encoding, where) in enumerate(zip(drafts, encodings, wheres, strict=True)):
         spans = _supervised(draft, encoding, prompt_ids.get(index))
-        if not spans:
-            raise RecipeError(Problem(where, "has no token that the loss looks at", _why_unsupervised(settings)))
+        if not _carrying_loss(spans, len(encoding.ids)):
+            raise RecipeError(Problem(where, "has no token that the loss looks at", _why_unsupervised(draft)))
         results.append(_finish(draft.text, encoding, spans, tokenizer, settings.max_length))
     return results
 
@@ -200,12 +201,18 @@ def _finish(
     """Cuts to `max_length`, writes labels, counts bytes."""
     ids: list[int] = encoding.ids
     length = len(ids) if max_length is None else min(len(ids), max_length)
-    kept = [(start, min(end, length)) for start, end in spans if start < length]
+    kept = _carrying_loss(spans, length)
     labels = [IGNORED] * length
     for start, end in kept:
         labels[start:end] = ids[start:end]
     num_bytes = sum(_bytes_of(text, encoding, ids, span, tokenizer) for span in kept)
     return EncodedExample(ids[:length], labels, num_bytes, len(ids) - length)
+
+
+def _carrying_loss(spans: list[Span], length: int) -> list[Span]:
+    """The spans as far as they lie in a row of `length` tokens; none where no more than its first token is left."""
+    kept = [(start, min(end, length)) for start, end in spans if start < length]
+    return kept if any(end > 1 for _, end in kept) else []
 
 
 def _bytes_of(text: str, encoding: Encoding, ids: list[int], span: Span, tokenizer: Tokenizer) -> int:
@@ -221,7 +228,9 @@ def _bytes_of(text: str, encoding: Encoding, ids: list[int], span: Span, tokeniz
     return len(text[first[0] : last[1]].encode()) - written
 
 
-def _why_unsupervised(settings: EncodeSettings) -> str:
-    if settings.assistant_only_loss:
+def _why_unsupervised(draft: _Draft) -> str:
+    if draft.assistant is not None:
         return "give the conversation an assistant turn, or remove assistant_only_loss"
-    return "give the row a completion that is more than its prompt"
+    if draft.prompt is not None:
+        return "give the row a completion that is more than its prompt"
+    return "remove it, or give it more text: one token alone has none before it to be predicted from"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ TYPES = "text; messages; prompt and completion (strings, or lists of messages)"
 # Which columns make which type, the one that is looked for first first.
 _TYPE_COLUMNS = (("prompt", "completion"), ("messages",), ("text",))
 _EXTRAS = ("tools", "chat_template_kwargs")
+# Words of a template that are given by the row and the recipe, not by chat_template_kwargs.
+_GIVEN_WORDS = frozenset({"messages", "tools", "add_generation_prompt", "chat_template"})
+_MEND = "correct or remove the row, or take its text from elsewhere with columns: or format:"
 
 
 def to_example(values: dict[str, Any], spec: dict[str, Any], where: str = "", folder: Path | None = None) -> Example:
@@ -46,7 +50,7 @@ def to_example(values: dict[str, Any], spec: dict[str, Any], where: str = "", fo
     example = {name: values[name] for name in names} | _extras(values, where)
     problem = _check_cells({name: example[name] for name in names})
     if problem:
-        raise RecipeError(Problem(where, problem, "correct or remove the row"))
+        raise RecipeError(Problem(where, problem, _MEND))
     return example
 
 
@@ -174,7 +178,23 @@ def _extras(values: dict[str, Any], where: str) -> dict[str, Any]:
         except json.JSONDecodeError as error:
             fix = "write a list of function schemas"
             raise RecipeError(Problem(where, f"tools is not valid JSON: {error.msg}", fix)) from error
+    fault = _extras_fault(found)
+    if fault:
+        raise RecipeError(Problem(where, fault, "correct or remove the column"))
     return found
+
+
+def _extras_fault(extras: dict[str, Any]) -> str | None:
+    """What is wrong with the columns beside the messages; None where nothing is."""
+    tools, words = extras.get("tools", []), extras.get("chat_template_kwargs", {})
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        return "tools is not a list of function schemas"
+    if not isinstance(words, dict):
+        return f"chat_template_kwargs is {_kind(words)}, not a dictionary"
+    if given := sorted(_GIVEN_WORDS & words.keys()):
+        return f"chat_template_kwargs sets {', '.join(given)}, which the row itself gives"
+    faults = ((name, _markup_fault(text)) for name, cell in extras.items() for text in _strings(cell))
+    return next((f"{name} {fault}" for name, fault in faults if fault), None)
 
 
 def _check_cells(example: Example) -> str | None:
@@ -195,13 +215,36 @@ def _check_cells(example: Example) -> str | None:
 
 
 def _text_fault(text: str) -> str | None:
-    if not text.strip():
-        return "is empty"
+    return _surrogate_fault(text) if text.strip() else "is empty"
+
+
+def _surrogate_fault(text: str) -> str | None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         return f"holds half of a surrogate pair (character {error.start}), which is no text"
     return None
+
+
+def _markup_fault(text: str) -> str | None:
+    """What keeps a string out of a chat template, which joins it with marks of its own."""
+    position = text.find("\x00")
+    if position >= 0:
+        return f"holds a NUL (character {position}), which has no place in a conversation"
+    return _surrogate_fault(text)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All strings in a cell, keys and nested ones included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _strings(key)
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
 
 
 def _check_messages(messages: list[Any]) -> str | None:
@@ -212,19 +255,36 @@ def _check_messages(messages: list[Any]) -> str | None:
             return f"message {number} is {_kind(message)}, not a dictionary with role and content"
         if not isinstance(message.get("role"), str) or not message["role"]:
             return f"message {number} has no role"
-        content = message.get("content")
-        # A turn that only calls tools has no content of its own, nor has one that only thinks.
-        silent = any(message.get(key) for key in ("tool_calls", "reasoning_content", "thinking"))
-        if content is None and not silent:
-            return f"message {number} has no content"
-        if content is not None and not isinstance(content, str | list):
-            return f"message {number} has {_kind(content)} as content, not a string"
-        if isinstance(content, str) and content.strip() and (fault := _text_fault(content)):
+        fault = _content_fault(message) or next(filter(None, map(_markup_fault, _strings(message))), None)
+        if fault:
             return f"message {number} {fault}"
-        if not content and message["role"] == "assistant" and not silent:
-            return f"message {number}: the assistant says nothing"
     return None
 
 
+def _content_fault(message: dict[str, Any]) -> str | None:
+    content = message.get("content")
+    # A turn that only calls tools has no content of its own, nor has one that only thinks.
+    silent = any(message.get(key) for key in ("tool_calls", "reasoning_content", "thinking"))
+    if content is None and not silent:
+        return "has no content"
+    if content is not None and not isinstance(content, str | list):
+        return f"has {_kind(content)} as content, not a string"
+    if message["role"] == "assistant" and not silent and _says_nothing(content):
+        return "is the assistant's and says nothing"
+    return None
+
+
+def _says_nothing(content: str | list[Any]) -> bool:
+    if isinstance(content, str):
+        return not content.strip()
+    # A part that is no text, such as an image, says something.
+    texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    return len(texts) == len(content) and not any(isinstance(text, str) and text.strip() for text in texts)
+
+
 def _kind(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    if value is None:
+        return "None"
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN, a missing value,"
+    return f"a {type(value).__name__}"

@@ -56,6 +56,9 @@ def _open(path: Path) -> io.BufferedIOBase:
 
 
 def _decode(data: bytes, where: str) -> str:
+    if data.count(0) * 3 > len(data):
+        # ASCII in UTF-16 is valid UTF-8 with a NUL after each letter, and would be learned so.
+        raise _fault(where, "is not UTF-8: every other byte is a NUL, as in UTF-16", "save the file as UTF-8")
     try:
         # A byte order mark is left by some editors and belongs to no text.
         return data.decode("utf-8-sig")

@@ -1,4 +1,8 @@
-"""Documents to rows of one length, for pretraining. Nothing is lost: the rows, joined, are the documents, joined."""
+"""Documents to rows of one length, for pretraining. No target is lost: the rows, joined, are the documents, joined.
+
+Only a row in which there is nothing to predict is left out, such as a last one that holds no more than the stream's last EOS:
+its mean loss would be that of no tokens, which is not a number.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +45,7 @@ def pack_documents(
         document_mask: Whether documents are kept apart.
 
     Yields:
-        Rows of `context_length` tokens; the last one is as long as what is left.
+        Rows of `context_length` tokens; the last one is as long as what is left. Each has something to predict.
 
     Raises:
         ValueError: `context_length` is below 2, which leaves nothing to predict.
@@ -50,7 +54,7 @@ def pack_documents(
         raise ValueError(f"context_length is {context_length}; a row needs at least 2 tokens")
     ends = np.array([eos_id], dtype=np.int32)
     pieces = (np.append(np.asarray(ids, dtype=np.int32), ends) for ids in documents)
-    for row in _cut(pieces, context_length):
+    for row in _cut(pieces, context_length, document_mask):
         input_ids = np.concatenate([piece for piece, _ in row])
         if not document_mask:
             yield PackedRow(input_ids, input_ids, None)
@@ -62,7 +66,9 @@ def pack_documents(
         yield PackedRow(input_ids, labels, positions)
 
 
-def packed_bytes(byte_lengths: Iterable[Sequence[int]], context_length: int) -> Iterator[int]:
+def packed_bytes(
+    byte_lengths: Iterable[Sequence[int]], context_length: int, document_mask: bool = False
+) -> Iterator[int]:
     """UTF-8 bytes of text in each row that `pack_documents` makes.
 
     EOS counts none, so the sum over rows is the length of the documents. The first token of a row, and with a document
@@ -72,9 +78,10 @@ def packed_bytes(byte_lengths: Iterable[Sequence[int]], context_length: int) -> 
     Args:
         byte_lengths: Bytes under each token of each document, without EOS.
         context_length: As given to `pack_documents`.
+        document_mask: As given to `pack_documents`.
     """
     pieces = (np.append(np.asarray(lengths, dtype=np.int64), 0) for lengths in byte_lengths)
-    for row in _cut(pieces, context_length):
+    for row in _cut(pieces, context_length, document_mask):
         yield int(sum(piece.sum() for piece, _ in row))
 
 
@@ -102,9 +109,28 @@ def token_bytes(text: str, offsets: Sequence[tuple[int, int]]) -> np.ndarray:
     return np.diff(before[ends], prepend=0)
 
 
-def _cut(pieces: Iterable[np.ndarray], length: int) -> Iterator[list[tuple[np.ndarray, bool]]]:
-    """Groups the pieces of a stream into rows of `length`, and says of each whether a document begins with it."""
-    row: list[tuple[np.ndarray, bool]] = []
+_Pieces = list[tuple[np.ndarray, bool]]
+
+
+def _cut(documents: Iterable[np.ndarray], length: int, apart: bool) -> Iterator[_Pieces]:
+    """The rows of `length` that the stream of documents is cut into, but for those in which there is nothing to predict.
+
+    Args:
+        documents: Tokens of each.
+        length: Tokens in a row.
+        apart: Whether a token is predicted from its own document only.
+
+    Yields:
+        The pieces of documents in a row, and of each whether a document begins with it.
+    """
+    for row in _cut_stream(documents, length):
+        lengths = [len(piece) for piece, _ in row]
+        if (max(lengths) if apart else sum(lengths)) > 1:
+            yield row
+
+
+def _cut_stream(pieces: Iterable[np.ndarray], length: int) -> Iterator[_Pieces]:
+    row: _Pieces = []
     room = length
     for piece in pieces:
         start = 0

@@ -6,18 +6,18 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from hfrecipes.data.encode import encode_examples
+from hfrecipes.data.faults import map_rows
 from hfrecipes.data.formats import Example, example_texts, function_fingerprint, to_example
-from hfrecipes.data.packing import pack_documents, packed_bytes, token_bytes
 from hfrecipes.data.progress import track
 from hfrecipes.data.row import Row, Source
 from hfrecipes.data.settings import EncodeSettings, PackSettings, describe, pack_settings, sft_settings, text_column
 from hfrecipes.data.sources import ROLES, open_sources
 from hfrecipes.data.store import load_rows, make_once, write_rows
+from hfrecipes.data.streams import encoded_rows, packed_rows
 from hfrecipes.data.tally import Tally
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -25,9 +25,8 @@ from hfrecipes.recipe.schema import cache_folder
 from hfrecipes.tokenization.tokenizer import Tokenizer
 
 # Counted up when the same inputs begin to give other rows, so that no old preparation is taken for a new one.
-CODE_VERSION = 1
+CODE_VERSION = 2
 
-_BATCH_ROWS, _BATCH_CHARACTERS = 512, 4_000_000
 _TOKENIZER_BYTES = 20_000_000
 
 
@@ -41,7 +40,7 @@ class Prepared:
         eval: The same by name (`python_docstrings/validation`), with `num_bytes` beside.
         test: As `eval`.
         facts: The entries under `data` in run.json.
-        warnings: What was cut or left out.
+        warnings: What was cut, left out or looks wrong, and whether rows in the cache were damaged.
         fingerprint: Changes with all that decides the rows.
         opened: The sources by role.
     """
@@ -63,7 +62,8 @@ def prepare(recipe: Recipe, tokenizer: Tokenizer, cache: Path | None = None) -> 
     """Prepares the data of a recipe, or finds it prepared.
 
     Any number of processes may call this at once: one does the work and the others wait, so it is best called before
-    processes are launched and collective timeouts begin to run.
+    processes are launched and collective timeouts begin to run. Rows that were found are verified; damaged ones are
+    prepared anew, which `warnings` says to the process that did it.
 
     Args:
         recipe: Of kind `sft` or `pretrain`.
@@ -71,21 +71,22 @@ def prepare(recipe: Recipe, tokenizer: Tokenizer, cache: Path | None = None) -> 
         cache: Folder for prepared rows; `cache_folder()` by default.
 
     Raises:
-        RecipeError: naming the file and row that cannot be used.
+        RecipeError: naming the file and row that cannot be used, or a cache that cannot be written.
     """
     opened = {role: open_sources(recipe, role) for role in ROLES}
     settings = sft_settings(recipe) if recipe.kind == "sft" else pack_settings(recipe)
     fingerprint = _fingerprint(recipe, opened, tokenizer, settings)
     folder = (cache or cache_folder()) / "prepared" / fingerprint
-    make_once(folder, lambda draft: _write(draft, recipe, opened, tokenizer, settings))
+    damage = make_once(folder, lambda draft: _write(draft, recipe, opened, tokenizer, settings))
     record = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    warnings = [*_told(damage), *record["warnings"]]
     titles = {role: _unique([source.title for source in sources]) for role, sources in opened.items()}
     measured = {
         role: {title: load_rows(folder / f"{role}-{index}.arrow") for index, title in enumerate(titles[role])}
         for role in ("eval", "test")
     }
     train = load_rows(folder / "train.arrow") if opened["train"] else None
-    return Prepared(train, measured["eval"], measured["test"], record["facts"], record["warnings"], fingerprint, opened)
+    return Prepared(train, measured["eval"], measured["test"], record["facts"], warnings, fingerprint, opened)
 
 
 def training_texts(recipe: Recipe, max_bytes: int = _TOKENIZER_BYTES) -> Iterator[str]:
@@ -109,10 +110,16 @@ def read_examples(recipe: Recipe, role: str, index: int, source: Source) -> Iter
     """Rows of the source at `data.<role>.<index>` and the examples they make, lazily.
 
     Raises:
-        RecipeError: at the first row that cannot be used.
+        RecipeError: at the first row that cannot be used, saying how many have the same fault.
     """
     spec = text_column(recipe, recipe.values["data"][role][index])
-    return ((row, to_example(row.values, spec, row.where, recipe.path.parent)) for row in source.rows())
+    return map_rows(lambda row: to_example(row.values, spec, row.where, recipe.path.parent), source.rows())
+
+
+def _told(damage: list[str]) -> list[str]:
+    if not damage:
+        return []
+    return [f"the prepared rows in the cache were damaged and have been prepared anew: {'; '.join(damage)}"]
 
 
 def _fingerprint(
@@ -174,95 +181,8 @@ def _rows(
     settings: EncodeSettings | PackSettings,
 ) -> Iterator[dict[str, Any]]:
     if isinstance(settings, EncodeSettings):
-        return _encoded_rows(examples, tally, tokenizer, settings)
-    return _packed_rows(examples, role, tally, tokenizer, settings)
-
-
-def _encoded_rows(
-    examples: Iterable[tuple[Row, Example]], tally: Tally, tokenizer: Tokenizer, settings: EncodeSettings
-) -> Iterator[dict[str, Any]]:
-    for batch in _batches(examples):
-        wheres = [row.where for row, _ in batch]
-        encoded = encode_examples([example for _, example in batch], tokenizer, settings, wheres)
-        for (_, example), result in zip(batch, encoded, strict=True):
-            supervised = result.supervised_tokens
-            tally.documents += 1
-            tally.bytes += sum(len(text.encode()) for text in example_texts(example))
-            tally.truncated_rows += result.truncated_tokens > 0
-            tally.truncated_tokens += result.truncated_tokens
-            if not supervised:
-                tally.dropped_rows += 1
-                continue
-            tally.rows += 1
-            tally.tokens += len(result.input_ids)
-            tally.supervised_tokens += supervised
-            yield {"input_ids": result.input_ids, "labels": result.labels, "num_bytes": result.num_bytes}
-
-
-def _packed_rows(
-    examples: Iterable[tuple[Row, Example]], role: str, tally: Tally, tokenizer: Tokenizer, settings: PackSettings
-) -> Iterator[dict[str, Any]]:
-    eos_id = tokenizer.eos_token_id
-    if eos_id is None:
-        message = "has no eos_token, so documents could not be told apart"
-        raise RecipeError(Problem(tokenizer.name, message, "set eos_token in tokenizer_config.json"))
-    length = settings.context_length
-    if role == "train":
-        documents = (ids for ids, _ in _documents(examples, tally, tokenizer, eos_id, measured=False))
-        sizes: Iterator[int | None] = repeat(None)
-    else:
-        # Bytes and ids are two streams over the same documents; sets to measure on are small enough to keep.
-        pairs = list(_documents(examples, tally, tokenizer, eos_id, measured=True))
-        documents = (ids for ids, _ in pairs)
-        sizes = packed_bytes((lengths for _, lengths in pairs), length)
-    for row, num_bytes in zip(pack_documents(documents, length, eos_id, settings.document_mask), sizes, strict=False):
-        tally.rows += 1
-        tally.tokens += len(row.input_ids)
-        tally.supervised_tokens += int((row.labels >= 0).sum())
-        yield {
-            "input_ids": row.input_ids,
-            "labels": row.labels,
-            "position_ids": row.position_ids,
-            "num_bytes": num_bytes,
-        }
-
-
-def _documents(
-    examples: Iterable[tuple[Row, Example]], tally: Tally, tokenizer: Tokenizer, eos_id: int, measured: bool
-) -> Iterator[tuple[list[int], Any]]:
-    """Ids of each document without its EOS, with BOS where the tokenizer puts one, and bytes under each token."""
-    for batch in _batches(examples):
-        texts = [_text(row, example) for row, example in batch]
-        if measured:
-            encodings = tokenizer.encode_batch(texts)
-            results = [(each.ids, token_bytes(text, each.offsets)) for text, each in zip(texts, encodings, strict=True)]
-        else:
-            results = [(ids, None) for ids in tokenizer.encode_ids(texts)]
-        tally.documents += len(texts)
-        tally.bytes += sum(len(text.encode()) for text in texts)
-        for ids, lengths in results:
-            ended = len(ids) - 1 if ids and ids[-1] == eos_id else len(ids)
-            yield ids[:ended], lengths if lengths is None else lengths[:ended]
-
-
-def _text(row: Row, example: Example) -> str:
-    if "text" in example:
-        return example["text"]
-    message = f"pretraining reads text, and this row holds {' and '.join(example)}"
-    raise RecipeError(Problem(row.where, message, "choose a column with columns: {text: ...}, or use kind: sft"))
-
-
-def _batches(examples: Iterable[tuple[Row, Example]]) -> Iterator[list[tuple[Row, Example]]]:
-    """Groups examples so that a batch neither holds many long documents nor few short ones."""
-    batch, characters = [], 0
-    for row, example in examples:
-        batch.append((row, example))
-        characters += sum(map(len, example_texts(example)))
-        if len(batch) == _BATCH_ROWS or characters >= _BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
+        return encoded_rows(examples, tally, tokenizer, settings)
+    return packed_rows(examples, role != "train", tally, tokenizer, settings)
 
 
 def _unique(titles: list[str]) -> list[str]:

@@ -1,20 +1,25 @@
-"""Prepared rows on disk: Arrow files in a folder that appears whole or not at all."""
+"""Folders in the cache, such as prepared rows: each appears whole or not at all, and is made anew where it is damaged."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
 
+from hfrecipes.recipe.manifest import faults_of, write_manifest
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.rundir import sync_folder
 
 _ROWS_PER_BATCH = 1000
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def make_cache_folder(folder: Path) -> Path:
@@ -23,34 +28,74 @@ def make_cache_folder(folder: Path) -> Path:
     Raises:
         RecipeError: it cannot be made.
     """
-    try:
+    with _refusing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"the cache folder cannot be made: {error.strerror}"
-        raise RecipeError(
-            Problem(str(folder), message, "set HFRECIPES_CACHE to a folder that can be written")
-        ) from error
     return folder
 
 
-def make_once(folder: Path, make: Callable[[Path], None]) -> None:
-    """Lets `make` fill a folder, unless it is there already. Processes that arrive meanwhile wait for the first.
+def make_once(folder: Path, make: Callable[[Path], None]) -> list[str]:
+    """Lets `make` fill a folder, unless it is there already and whole. Processes that arrive meanwhile wait for the first.
+
+    Whole is what its manifest says, hashes included and each time: one flipped bit of a token is seen by nothing that comes
+    later, and reading the rows once, at the speed of SHA-256, is little beside training on them; it also warms the cache of
+    the disk for the training. The files of the sources are hashed at each start as well.
 
     Args:
-        folder: What to make. It is renamed into place when `make` is done, so a kill leaves nothing that looks whole.
+        folder: What to make. It is renamed into place when `make` is done and its manifest is written, so a kill leaves
+            nothing that looks whole.
         make: Fills the empty folder that it is given.
+
+    Returns:
+        What was wrong with the folder that was there and has been made anew; empty where nothing was.
+
+    Raises:
+        RecipeError: the cache cannot be written, or has no room. Nothing half-made is left.
     """
+    if folder.is_dir() and not _faults(folder):
+        return []
     make_cache_folder(folder.parent)
-    with FileLock(f"{folder}.lock"):
+    with _refusing(folder.parent), FileLock(f"{folder}.lock"):
+        faults = _faults(folder) if folder.is_dir() else []
         if folder.is_dir():
-            return
-        draft = folder.with_name(f".{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
+            if not faults:
+                return []
+            shutil.rmtree(folder)
+        _make(folder, make)
+    return faults
+
+
+def _faults(folder: Path) -> list[str]:
+    # `datasets` keeps what it computes from the rows beside them, in files that the manifest cannot name.
+    return faults_of(folder, others=False)
+
+
+def _make(folder: Path, make: Callable[[Path], None]) -> None:
+    for left_over in folder.parent.glob(f".{folder.name}.*.part"):  # by a kill: whoever makes it now holds the lock
+        shutil.rmtree(left_over, ignore_errors=True)
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
+    try:
         draft.mkdir()
-        try:
-            make(draft)
-            draft.rename(folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+        make(draft)
+        write_manifest(draft)
+        draft.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _refusing(folder: Path) -> Iterator[None]:
+    """Says what keeps the cache from being written, and the mend. Faults of the data are said by those who read it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            message = "there is no room left to write into this folder of the cache"
+            fix = "free some space, or set HFRECIPES_CACHE to a folder on a disk that has some"
+        else:
+            message = f"this folder of the cache cannot be written: {error.strerror or error}"
+            fix = "set HFRECIPES_CACHE to a folder that can be written"
+        raise RecipeError(Problem(str(folder), message, fix)) from error
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> None:

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from hfrecipes.data.faults import Places
+
+# What pandas and its kin write where a value is missing. "None" and "null" are not here: they are answers, too.
+_MISSING = frozenset({"nan", "NaN", "<NA>", "NaT"})
+_COUNTS = (
+    "documents",
+    "rows",
+    "tokens",
+    "supervised_tokens",
+    "truncated_rows",
+    "truncated_tokens",
+    "dropped_rows",
+    "bytes",
+)
 
 
 @dataclass(slots=True)
@@ -17,8 +32,9 @@ class Tally:
         supervised_tokens: Those of them that have a label.
         truncated_rows: Rows that `max_length` cut, dropped ones included.
         truncated_tokens: What it cut.
-        dropped_rows: Rows of which the cut left nothing supervised.
         bytes: UTF-8 bytes of the text, without what a chat template adds.
+        dropped: Rows of which the cut left nothing supervised.
+        missing: Rows of which a text is only the mark of a missing value.
     """
 
     documents: int = 0
@@ -27,11 +43,23 @@ class Tally:
     supervised_tokens: int = 0
     truncated_rows: int = 0
     truncated_tokens: int = 0
-    dropped_rows: int = 0
     bytes: int = 0
+    dropped: Places = field(default_factory=Places)
+    missing: Places = field(default_factory=Places)
+
+    @property
+    def dropped_rows(self) -> int:
+        return self.dropped.count
+
+    def add_texts(self, where: str, texts: list[str]) -> None:
+        """Counts the texts of one row of the source."""
+        self.documents += 1
+        self.bytes += sum(len(text.encode()) for text in texts)
+        if any(text.strip() in _MISSING for text in texts):
+            self.missing.add(where)
 
     def warnings(self, title: str, max_length: int | None) -> list[str]:
-        """What was lost, in words; empty where nothing was."""
+        """What was lost or looks wrong, in words; empty where nothing was."""
         found = []
         if self.truncated_rows:
             found.append(
@@ -41,11 +69,16 @@ class Tally:
         if self.dropped_rows:
             found.append(
                 f"{title}: {self.dropped_rows} of {self.documents} rows were left out, as the cut to max_length "
-                f"{max_length} leaves no supervised token in them"
+                f"{max_length} leaves no supervised token in them: {self.dropped}"
+            )
+        if self.missing.count:
+            found.append(
+                f"{title}: in {self.missing.count} of {self.documents} rows a text is only the word for a missing value, "
+                f"such as nan, and is learned as text: {self.missing}"
             )
         return found
 
     def entry(self, role: str, name: str, split: str | None, revision: str, license: str | None) -> dict[str, Any]:
         """The entry of run.json."""
-        counts = {field: getattr(self, field) for field in self.__slots__}
+        counts = {name: getattr(self, name) for name in _COUNTS}
         return {"role": role, "name": name, "split": split, **counts, "revision": revision, "license": license}

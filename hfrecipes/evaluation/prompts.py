@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import TemplateError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Message = dict[str, Any]
 # Plain text to continue, or a conversation whose next turn is the assistant's.
 Prompt = str | list[Message]
+
+
+class ChatTemplateError(ValueError):
+    """A chat template that fails by itself, refuses messages, or is stopped by its sandbox."""
 
 
 def split_example(example: dict[str, Any], where: str) -> tuple[Prompt, str]:
@@ -103,4 +109,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, messages: list[Message], add_gen
             "the prompt is a conversation, but the tokenizer has no chat template: "
             "use a tokenizer with one, or prompts that are plain text"
         )
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+    except (TemplateError, ArithmeticError, LookupError, TypeError) as error:
+        raise ChatTemplateError(f"the chat template fails: {error}") from error

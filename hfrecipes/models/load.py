@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
+from hfrecipes.models.adapters import is_adapter
 from hfrecipes.models.config import build_config, config_fields
+from hfrecipes.models.foreign_code import code_words
+from hfrecipes.models.integrity import refuse_damaged_tokenizer
+from hfrecipes.models.pretrained import load_pretrained, load_pretrained_tokenizer, load_with_adapter
 from hfrecipes.models.recipe_tokenizer import chat_template_of
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # Keys of `model:` that are ours; all others go to `from_pretrained`.
-_OUR_KEYS = {"name_or_path", "model_type", "config", "tokenizer"}
+_OUR_KEYS = {"name_or_path", "model_type", "config", "tokenizer", "trust_remote_code"}
 TURN_END = "<|im_end|>"
 
 
@@ -30,7 +33,8 @@ def load_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrained
     An adapter's folder as `name_or_path` gives its base with that adapter, ready to be trained further.
 
     Raises:
-        RecipeError: where the vocabulary does not fit the model.
+        RecipeError: where the model is damaged or lacks weights, would run code that the recipe does not allow, or
+            the vocabulary does not fit it.
     """
     set_seed(recipe.get("training.seed", 42))
     model = _from_config(recipe, tokenizer) if recipe.get("model.config") else _from_pretrained(recipe)
@@ -40,8 +44,19 @@ def load_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrained
 
 
 def load_tokenizer(location: str, recipe: Recipe) -> PreTrainedTokenizerBase:
-    """The transformers tokenizer that is saved with the model; it always has a pad token."""
-    tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=recipe.get("model.trust_remote_code", False))
+    """The transformers tokenizer that is saved with the model; it always has a pad token.
+
+    Args:
+        location: Its folder or Hub id, as `obtain_tokenizer` gives it.
+        recipe: The recipe.
+
+    Raises:
+        RecipeError: where it is damaged, or would run code that the recipe does not allow.
+    """
+    where = recipe.where("model.tokenizer" if recipe.get("model.tokenizer") else "model.name_or_path")
+    if Path(location).is_dir():
+        refuse_damaged_tokenizer(location)
+    tokenizer = load_pretrained_tokenizer(location, where, **_tokenizer_words(recipe))
     for name in ("eos_token", "pad_token"):
         if token := recipe.get(f"training.{name}"):
             setattr(tokenizer, name, token)
@@ -64,23 +79,39 @@ def adapter_config(recipe: Recipe) -> PeftConfig | None:
     return LoraConfig(task_type="CAUSAL_LM", **words)
 
 
-def is_adapter(folder: str | Path) -> bool:
-    return (Path(folder) / "adapter_config.json").is_file()
-
-
 def load_run_model(run: RunDir) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
     """The trained model of a run, as anyone would load it: plain `from_pretrained`, or `PeftModel` on its base.
 
     Raises:
-        RecipeError: where the run has no model.
+        RecipeError: where the run has no model, or a damaged one.
     """
-    folder = run.model if run.model.is_dir() else run.path
+    folder = _model_folder(run)
     if not (folder / "config.json").is_file() and not is_adapter(folder):
         raise RecipeError(Problem(str(folder), "holds no model", "give a finished run, or a model's folder"))
-    model = (
-        _with_adapter(folder, trainable=False) if is_adapter(folder) else AutoModelForCausalLM.from_pretrained(folder)
-    )
-    return model.eval(), AutoTokenizer.from_pretrained(folder)
+    model = load_with_adapter(folder, trainable=False) if is_adapter(folder) else load_pretrained(folder)
+    return model.eval(), load_run_tokenizer(run)
+
+
+def load_run_tokenizer(run: RunDir) -> PreTrainedTokenizerBase:
+    """The tokenizer of a run's model.
+
+    Raises:
+        RecipeError: where there is none, or a damaged one.
+    """
+    refuse_damaged_tokenizer(_model_folder(run))
+    return load_pretrained_tokenizer(_model_folder(run))
+
+
+def _model_folder(run: RunDir) -> Path:
+    """The folder of a run's model; a model's folder may be given as if it were a run's."""
+    return run.model if run.model.is_dir() else run.path
+
+
+def _tokenizer_words(recipe: Recipe) -> dict[str, Any]:
+    """The model's commit and its code go for the model's own tokenizer, not for one that is named apart."""
+    if recipe.get("model.tokenizer") is not None:
+        return {}
+    return {"revision": recipe.get("model.revision"), **code_words(recipe)}
 
 
 def _from_config(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -88,7 +119,7 @@ def _from_config(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrain
     dtype = getattr(torch, recipe.get("model.dtype", "float32"))
     implementation = recipe.get("model.attn_implementation")
     keywords = {"attn_implementation": implementation} if implementation else {}
-    return AutoModelForCausalLM.from_config(config, dtype=dtype, **keywords)
+    return AutoModelForCausalLM.from_config(config, dtype=dtype, **keywords, **code_words(recipe))
 
 
 def model_config(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
@@ -97,7 +128,8 @@ def model_config(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Pretrain
     Raises:
         RecipeError: where transformers refuses it.
     """
-    fields = {"vocab_size": len(tokenizer), **config_fields(recipe)}
+    # Ids can have holes, and then reach beyond their number.
+    fields = {"vocab_size": max(tokenizer.get_vocab().values()) + 1, **config_fields(recipe)}
     try:
         config = build_config(fields)
     except ValueError as error:
@@ -110,21 +142,13 @@ def model_config(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Pretrain
 def _from_pretrained(recipe: Recipe) -> PreTrainedModel | PeftModel:
     name = recipe.get("model.name_or_path")
     local = recipe.find_file(name)
+    where = recipe.where("model.name_or_path")
     if is_adapter(local):
-        return _with_adapter(local, trainable=True)
+        return load_with_adapter(local, where, trainable=True)
     words = {key: value for key, value in recipe.get("model").items() if key not in _OUR_KEYS}
     if section := recipe.get("quantization"):
         words["quantization_config"] = BitsAndBytesConfig(**section)
-    words["use_safetensors"] = True
-    return AutoModelForCausalLM.from_pretrained(local if local.exists() else name, **words)
-
-
-def _with_adapter(folder: Path, *, trainable: bool) -> PeftModel:
-    from peft import PeftModel
-
-    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    base = AutoModelForCausalLM.from_pretrained(settings["base_model_name_or_path"], revision=settings.get("revision"))
-    return PeftModel.from_pretrained(base, folder, is_trainable=trainable)
+    return load_pretrained(local if local.exists() else name, where, **words, **code_words(recipe))
 
 
 def _check_vocabulary(recipe: Recipe, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:

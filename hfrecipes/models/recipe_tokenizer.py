@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
 from pathlib import Path
-
-from filelock import FileLock
 
 from hfrecipes.data.formats import function_fingerprint
 from hfrecipes.data.prepare import training_texts
 from hfrecipes.data.sources import open_sources
+from hfrecipes.data.store import make_once
+from hfrecipes.models.integrity import refuse_damaged_tokenizer
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.schema import cache_folder
@@ -45,10 +43,16 @@ def obtain_tokenizer(recipe: Recipe) -> tuple[Tokenizer, str]:
 
     Returns:
         The tokenizer, and where `AutoTokenizer.from_pretrained` finds it.
+
+    Raises:
+        RecipeError: where there is none, or one whose files were cut or are missing. Contents are held against the manifest
+            when the model's own tokenizer is loaded: a check that came here must not hash the weights beside it.
     """
     location = tokenizer_location(recipe)
     if isinstance(recipe.get("model.tokenizer"), dict):
         _train_once(recipe, Path(location))
+    if Path(location).is_dir():
+        refuse_damaged_tokenizer(location, hashes=False)
     named_apart = recipe.get("model.tokenizer") is not None
     revision = None if named_apart else recipe.get("model.revision")
     return _as_asked(Tokenizer.load(str(location), revision=revision), recipe), str(location)
@@ -80,14 +84,8 @@ def _as_asked(tokenizer: Tokenizer, recipe: Recipe) -> Tokenizer:
 
 
 def _train_once(recipe: Recipe, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if folder.is_dir():
-            return
-        draft = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-        shutil.rmtree(draft, ignore_errors=True)
-        train_tokenizer(training_texts(recipe), recipe.get("model.tokenizer.vocab_size"), draft)
-        draft.rename(folder)
+    vocab_size = recipe.get("model.tokenizer.vocab_size")
+    make_once(folder, lambda draft: train_tokenizer(training_texts(recipe), vocab_size, draft))
 
 
 def _fingerprint(recipe: Recipe) -> str:

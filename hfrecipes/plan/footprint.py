@@ -15,6 +15,10 @@ from hfrecipes.recipe.resolve import BatchSplit
 DEFAULT_OPTIM = "adamw_torch"
 # Optimizers that update each weight as soon as its gradient is there, so that gradients are never held together.
 _NO_GRADIENTS = ("lomo", "adalomo")
+# tokenizer.json: 60 bytes a token for a small byte-level BPE, 75 (Qwen 3) to 134 (Llama 3) for published ones.
+_TOKENIZER_BYTES = 128
+# Config, arguments, schedule, manifest; and the random generators of each process.
+_SMALL_FILES_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +28,15 @@ class Footprint:
     Args:
         states: Weights, gradients and optimizer states.
         parts: All parts by name, in the order in which they are shown.
-        checkpoint: Bytes of one checkpoint on disk.
+        checkpoint: Bytes of one checkpoint on disk. (ZeRO adds its float32 copy of 16-bit weights.)
+        model: Bytes of the final model or adapter on disk, with its tokenizer.
         problems: What could not be counted.
     """
 
     states: memory.StateBytes
     parts: dict[str, float]
     checkpoint: float
+    model: float
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -72,7 +78,9 @@ def footprint(
         "logits": memory.logits_bytes(tokens, shape.vocab_size, element_bytes) if _builds_logits(recipe) else 0.0,
     }
     saved = counts.trainable * _trained_bytes(recipe) if recipe.get("adapter") else states.weights
-    return Footprint(states, parts, saved + states.optimizer, problems)
+    model = saved + _TOKENIZER_BYTES * shape.vocab_size + _SMALL_FILES_BYTES
+    checkpoint = model + states.optimizer + world_size * _SMALL_FILES_BYTES
+    return Footprint(states, parts, checkpoint, model, problems)
 
 
 def _states(recipe: Recipe, counts: ParameterCount) -> tuple[memory.StateBytes, tuple[Problem, ...]]:

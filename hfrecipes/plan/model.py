@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from hfrecipes.models.adapters import adapter_base
 from hfrecipes.models.config import build_config, config_fields
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -32,8 +33,7 @@ def planned_config(recipe: Recipe, vocab_size: int | None) -> Any:
     name = recipe.get("model.name_or_path")
     local = recipe.find_file(name)
     if (local / _ADAPTER).is_file() and not (local / "config.json").is_file():
-        settings = json.loads((local / _ADAPTER).read_text(encoding="utf-8"))
-        return _from_pretrained(recipe, settings["base_model_name_or_path"], settings.get("revision"))
+        return _from_pretrained(recipe, *adapter_base(local))
     return _from_pretrained(recipe, str(local) if local.exists() else name, recipe.get("model.revision"))
 
 

@@ -13,6 +13,7 @@ from hfrecipes.plan import flops
 from hfrecipes.plan.advice import memory_problems
 from hfrecipes.plan.counts import DataCounts, estimate_counts
 from hfrecipes.plan.devices import DEFAULT_UTILISATION, measured_flops, recognise
+from hfrecipes.plan.disk import DiskNeed, disk_need
 from hfrecipes.plan.footprint import Footprint, footprint
 from hfrecipes.plan.model import planned_config, trained_adapter
 from hfrecipes.plan.parameters import ParameterCount, count_parameters
@@ -22,9 +23,8 @@ from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import BatchSplit, resolve, split_batch
 
-# TrainingArguments' own defaults.
+# TrainingArguments' own default.
 DEFAULT_EPOCHS = 3.0
-DEFAULT_SAVE_STEPS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Plan:
         tokens: Tokens that are read in training.
         compute: FLOPs and hours.
         memory: Bytes on each device, by part.
-        checkpoints: Checkpoints that lie on disk at the end.
+        disk: Bytes on disk, as far as the steps are known.
         estimated: Whether the counts of data rest on a sample of rows.
         steps_estimated: Whether the steps follow from such counts.
         problems: Warnings, and what was not checked.
@@ -89,7 +89,7 @@ class Plan:
     tokens: float | None
     compute: Compute | None
     memory: Footprint | None
-    checkpoints: int | None
+    disk: DiskNeed | None
     estimated: bool
     steps_estimated: bool
     problems: tuple[Problem, ...] = field(default=())
@@ -100,7 +100,12 @@ class Plan:
 
     @property
     def checkpoint_bytes(self) -> float | None:
-        return None if self.memory is None else self.memory.checkpoint
+        return None if self.disk is None else self.disk.checkpoint_bytes
+
+    @property
+    def checkpoints(self) -> int | None:
+        """Checkpoints that lie on disk at the end of training."""
+        return None if self.disk is None else self.disk.kept
 
     def to_dict(self) -> dict[str, Any]:
         """The `plan` entry of run.json, with the details beside its six figures."""
@@ -124,6 +129,7 @@ class Plan:
             "memory": None if self.memory is None else self.memory.parts,
             "sharded_memory_bytes": None if self.memory is None else _whole(self.memory.sharded(self.world_size)),
             "checkpoints": self.checkpoints,
+            "disk_bytes": None if self.disk is None else _whole(self.disk.total),
             "estimated": self.estimated,
             "steps_estimated": self.steps_estimated,
             "problems": [asdict(problem) for problem in self.problems],
@@ -186,7 +192,7 @@ def make_plan(
         tokens=tokens,
         compute=compute,
         memory=memory,
-        checkpoints=_checkpoints(recipe, steps),
+        disk=None if memory is None else disk_need(recipe, memory, steps, epochs),
         estimated=data.estimated,
         steps_estimated=data.estimated and recipe.get("training.max_steps", -1) <= 0,
         problems=tuple(problems),
@@ -269,19 +275,6 @@ def _compute(
     total = per_token.model * tokens
     hours = None if peak is None else flops.device_hours(total, peak, DEFAULT_UTILISATION) / world_size
     return Compute(total, per_token.hardware * tokens, peak, source, DEFAULT_UTILISATION, hours)
-
-
-def _checkpoints(recipe: Recipe, steps: int | None) -> int | None:
-    """How many checkpoints lie on disk at the end of training."""
-    strategy = recipe.get("training.save_strategy", "steps")
-    if strategy == "no":
-        return 0
-    if steps is None:
-        return recipe.get("training.save_total_limit")
-    every = recipe.get("training.save_steps", DEFAULT_SAVE_STEPS)
-    every = math.ceil(every * steps) if every < 1 else every
-    written = math.ceil(steps / every) if strategy == "steps" else math.ceil(recipe.get("training.num_train_epochs", 1))
-    return min(written, recipe.get("training.save_total_limit", written))
 
 
 def _model_words(recipe: Recipe) -> str:

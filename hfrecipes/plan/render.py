@@ -59,7 +59,7 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
         ("Compute", _compute(plan)),
         ("Time", _time(plan)),
         ("Memory", _memory(plan)),
-        ("Checkpoint", _checkpoint(plan)),
+        ("Disk", _disk(plan)),
     ]
     return [(name, words or "unknown, see below") for name, words in lines]
 
@@ -149,15 +149,18 @@ def _memory(plan: Plan) -> str:
     return words
 
 
-def _checkpoint(plan: Plan) -> str:
-    if plan.memory is None:
+def _disk(plan: Plan) -> str:
+    disk = plan.disk
+    if disk is None:
         return ""
-    if plan.checkpoints == 0:
-        return "none (save_strategy: no)"
-    words = f"≈ {gib(plan.memory.checkpoint)} each"
-    if plan.checkpoints is not None:
-        words += f", {plan.checkpoints} kept: {gib(plan.checkpoints * plan.memory.checkpoint)} on disk"
-    return words
+    model = f"a model of {gib(disk.model_bytes)}"
+    if disk.written == 0:
+        return f"≈ {gib(disk.total)}: {model}, no checkpoints (save_strategy: no)"
+    each = f"a checkpoint of {gib(disk.checkpoint_bytes)}"
+    if disk.kept is None:
+        return f"{each} at each save, {model}"
+    kept = f"{disk.kept} kept" if disk.kept == disk.checkpoints else f"{disk.kept} kept while the next is written"
+    return f"≈ {gib(disk.total)} at most: {each}, {kept}; {model}"
 
 
 def count(number: float) -> str:

@@ -6,13 +6,13 @@ import fnmatch
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from hfrecipes.publish.naming import portable
 from hfrecipes.publish.upload import UploadFile, plan_upload
 from hfrecipes.recipe.problem import Problem, RecipeError
-from hfrecipes.recipe.rundir import RunDir
+from hfrecipes.recipe.rundir import RunDir, now, refuse_links
+from hfrecipes.recipe.secrets import redact
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _DECIDES_LOADING = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json")
 
 _WHERE = "Hub"
+_AGAIN = "the run is unchanged: publish it again"
+# The client waits without end for a Hub that has fallen silent. A commit of many large files takes the Hub minutes.
+SILENCE_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ def publish_run(
     """Pushes what `plan_upload` lists in one commit; publishing an unchanged run again makes none.
 
     The token comes from the environment or the client's store. Everything that can be refused is refused before the
-    first byte is sent, and a failure in between leaves the repository at its last commit and the run as it was.
+    first byte is sent, and a failure in between leaves the repository at its last commit and the run as it was. Where the
+    Hub made the commit and its answer was lost, publishing again finds that and makes no second one.
 
     Args:
         run: A complete run.
@@ -68,26 +72,34 @@ def publish_run(
     Raises:
         RecipeError: for all that `plan_upload` refuses, and where the Hub cannot be reached or does not allow it.
     """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
+    refuse_links(run)
     facts = run.facts()
     api = _signed_in_api()
-    with _explained(repo_id):
+    with _explained(repo_id), _not_for_ever():
         repo_id = _full_name(api, repo_id)
-        files = plan_upload(run, repo_id, base_model)
+    files = plan_upload(run, repo_id, base_model)
+    with _explained(repo_id), _not_for_ever():
         _open_repository(api, repo_id, private, revision)
-        head, remote = _remote_files(api, repo_id, revision)
-        changed = [file for file in files if not _same(file, remote.get(file.path_in_repo))]
-        stale = _stale(files, remote)
-        if not changed and not stale:
-            return Publication(repo_id, head, f"{api.endpoint}/{repo_id}/commit/{head}", [], [])
-        added = [CommitOperationAdd(f.path_in_repo, f.path if f.content is None else f.content) for f in changed]
-        deleted = [CommitOperationDelete(path) for path in stale]
-        text = message or f"Publish run {facts['name']}"
-        options = {"commit_message": text, "revision": revision, "parent_commit": head}
-        commit = api.create_commit(repo_id, [*added, *deleted], **options)
-    time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    run.write_facts(facts | {"published": {"repo_id": repo_id, "commit": commit.oid, "time": time}})
+        done = _push(api, repo_id, files, revision, message or f"Publish run {facts['name']}")
+    known = facts.get("published") or {}
+    if (known.get("repo_id"), known.get("commit")) != (repo_id, done.commit):
+        run.write_facts(facts | {"published": {"repo_id": repo_id, "commit": done.commit, "time": now()}})
+    return done
+
+
+def _push(api: HfApi, repo_id: str, files: list[UploadFile], revision: str | None, message: str) -> Publication:
+    """Commits what the branch does not hold yet, on top of what was seen there; nothing where it holds all."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    head, remote = _remote_files(api, repo_id, revision)
+    changed = [file for file in files if not _same(file, remote.get(file.path_in_repo))]
+    stale = _stale(files, remote)
+    if not changed and not stale:
+        return Publication(repo_id, head, f"{api.endpoint}/{repo_id}/commit/{head}", [], [])
+    added = [CommitOperationAdd(f.path_in_repo, f.path if f.content is None else f.content) for f in changed]
+    deleted = [CommitOperationDelete(path) for path in stale]
+    options = {"commit_message": message, "revision": revision, "parent_commit": head}
+    commit = api.create_commit(repo_id, [*added, *deleted], **options)
     return Publication(repo_id, commit.oid, commit.commit_url, [file.path_in_repo for file in changed], stale)
 
 
@@ -141,21 +153,39 @@ def _stale(files: list[UploadFile], remote: dict[str, RepoFile]) -> list[str]:
 
 
 @contextmanager
+def _not_for_ever() -> Iterator[None]:
+    """Gives the client's requests a limit of time."""
+    from huggingface_hub import get_session
+
+    session = get_session()
+    before = session.timeout
+    session.timeout = SILENCE_SECONDS
+    try:
+        yield
+    finally:
+        session.timeout = before
+
+
+@contextmanager
 def _explained(repo_id: str) -> Iterator[None]:
     """Turns what the client raises into a problem that says what to do."""
     from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
     try:
         yield
-    except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else None
-        raise RecipeError(_http_problem(repo_id, status, error)) from error
-    except (HTTPError, OSError) as error:
-        message = f"the Hub could not be reached, or the connection broke: {_one_line(error)}"
-        raise RecipeError(Problem(_WHERE, message, "nothing was published; try again when it answers")) from error
+    except RecipeError:
+        raise
+    except (HTTPError, OSError, RuntimeError, ValueError) as error:
+        # The client's threads wrap what broke an upload, and an answer that cannot be read is a ValueError.
+        cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
+        if isinstance(cause, HfHubHTTPError) and cause.response is not None:
+            raise RecipeError(_http_problem(repo_id, cause.response.status_code, cause)) from error
+        broken = isinstance(cause, HTTPError | OSError)
+        what = "the Hub could not be reached, or the connection broke" if broken else repo_id
+        raise RecipeError(Problem(_WHERE, f"{what}: {_one_line(cause)}", _AGAIN)) from error
 
 
-def _http_problem(repo_id: str, status: int | None, error: Exception) -> Problem:
+def _http_problem(repo_id: str, status: int, error: Exception) -> Problem:
     if status == 401:
         return Problem(_WHERE, "the access token is not valid", "run `hf auth login` with a token that may write")
     if status == 403:
@@ -163,10 +193,9 @@ def _http_problem(repo_id: str, status: int | None, error: Exception) -> Problem
         return Problem(_WHERE, f"the access token may not write to {repo_id}", fix)
     if status == 412:
         return Problem(_WHERE, f"{repo_id} was changed by someone else meanwhile", "publish again")
-    return Problem(
-        _WHERE, f"{repo_id}: {_one_line(error)}", "nothing was published; publish again, the run is unchanged"
-    )
+    return Problem(_WHERE, f"{repo_id}: {_one_line(error)}", _AGAIN)
 
 
-def _one_line(error: Exception) -> str:
-    return portable(" ".join(str(error).split()))[:300] or type(error).__name__
+def _one_line(error: BaseException) -> str:
+    # Secrets go before the end does: half a token is still one that should not be shown.
+    return redact(portable(" ".join(str(error).split())))[:300] or type(error).__name__

@@ -20,6 +20,7 @@ _STAYS = [
     ("scheduler.*", "state of the schedule, of use to nobody who loads the model"),
     ("scaler.*", "state of the gradient scaler, of use to nobody who loads the model"),
     ("rng_state*", "state of the random generators, of use to nobody who loads the model"),
+    ("manifest.json", "it vouches for the files on this machine; the Hub has hashes of its own"),
     ("trainer_state.json", "state of the trainer; its log is hfrecipes/metrics.jsonl"),
     ("README.md", "the run's own card takes its place"),
     ("*.pkl", "a pickle runs code when it is loaded"),

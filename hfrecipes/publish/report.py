@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from markupsafe import Markup
@@ -32,7 +31,7 @@ def render_report(runs: list[RunDir]) -> str:
     if not runs:
         raise RecipeError(Problem("report", "no run was named", "give at least one folder under runs/"))
     facts = [run.facts() for run in runs]
-    logs = [_log_of(run) for run in runs]
+    logs = [run.metrics() for run in runs]
     names = _distinct_names(runs, facts)
     return render_template(
         "report.html.jinja",
@@ -55,14 +54,6 @@ def _evaluation_view(title: str, n: str, bars: list[Bar]) -> dict[str, Any]:
         for bar, picture in zip(bars, pictures, strict=True)
     ]
     return {"title": title, "n": n, "rows": rows, "axis": Markup(axis)}
-
-
-def _log_of(run: RunDir) -> curves.Log:
-    try:
-        return run.metrics()
-    except json.JSONDecodeError as error:
-        problem = Problem(str(run.metrics_file), f"is damaged: {error.msg}", "take the damaged line out")
-        raise RecipeError(problem) from None
 
 
 def _distinct_names(runs: list[RunDir], facts: list[dict[str, Any]]) -> list[str]:

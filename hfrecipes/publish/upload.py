@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hfrecipes.models.integrity import refuse_damaged_model
 from hfrecipes.publish.card import local_model_id, recipe_text, render_card
 from hfrecipes.publish.lint import lint_card
 from hfrecipes.publish.modelfiles import choose_model_files, model_file_content
@@ -59,12 +60,14 @@ def plan_upload(run: RunDir, repo_id: str | None = None, base_model: str | None 
         base_model: Hub id of the base, for a run that started from a folder.
 
     Raises:
-        RecipeError: for a run that is not complete, a card with faults, a file that holds a secret, an adapter whose
-            base is not on the Hub. Names every such file.
+        RecipeError: for a run that is not complete, a damaged model, a card with faults, a file that holds a secret, an
+            adapter whose base is not on the Hub. Names every such file.
     """
     facts = run.facts()
     _refuse_unfinished(run, facts)
     _refuse_bad_names(repo_id, base_model)
+    if run.model.is_dir():
+        refuse_damaged_model(run.model)
     chosen, _ = choose_model_files(run)
     files = [_upload_file(p.relative_to(run.model).as_posix(), p, model_file_content(p, base_model)) for p in chosen]
     card = _card(run, facts, repo_id, base_model)

@@ -5,23 +5,24 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hfrecipes.recipe.owned import INSTEAD
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.schema import load_schema
+from hfrecipes.recipe.secrets import find_secrets
 from hfrecipes.recipe.sections import KINDS
 from hfrecipes.recipe.shipped import shipped_recipes
 from hfrecipes.recipe.validate import nearest, validate
 from hfrecipes.recipe.yaml_reader import Keys, dotted, parse_yaml, read_yaml
 
-_TOKEN = re.compile(r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{20,}")
+_NO_SECRETS = "take it out: a token comes from the environment (HF_TOKEN) or `hf auth login`, never from a recipe"
 # Longer names are refused by most file systems, less what is put before and behind them.
 _LONGEST_NAME = 200
+# Windows opens a device under these names, whatever their case and ending, and drops dots and spaces at the end.
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))}
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,9 @@ def check_words(
     def where(keys: Keys) -> str:
         return locate(keys, path, lines, said)
 
+    # Before anything else looks at the values: what is quoted and cut short could no longer be told for a secret.
+    if secrets := _secret_problems(values, where):
+        raise RecipeError(secrets)
     kind = values.get("kind")
     if kind not in KINDS:
         guess = nearest(str(kind), KINDS) if kind else None
@@ -113,7 +117,7 @@ def check_words(
         raise RecipeError(Problem(where(("kind",)), fault, fix))
     schema = load_schema()
     problems = validate(values, {"$ref": f"#/$defs/{kind}"}, schema, where)
-    problems += _scheduler_problems(values, schema, where) + _token_problems(values, where)
+    problems += _scheduler_problems(values, schema, where)
     if any(problem.severity == "error" for problem in problems):
         raise RecipeError([problem for problem in problems if problem.severity == "error"])
     name = values.get("name") or path.stem
@@ -222,19 +226,37 @@ def _scheduler_problems(values: dict[str, Any], schema: dict[str, Any], where: A
     )
 
 
-def _token_problems(values: Any, where: Any, keys: Keys = ()) -> list[Problem]:
+def _secret_problems(value: Any, where: Any, keys: Keys = ()) -> list[Problem]:
     """A token in a recipe would end up in run directories and uploads, so it is refused wherever it stands."""
-    if isinstance(values, dict | list):
-        items = values.items() if isinstance(values, dict) else enumerate(values)
-        return [fault for key, value in items for fault in _token_problems(value, where, (*keys, key))]
-    if isinstance(values, str) and _TOKEN.search(values):
-        # The override's own text holds the token too, so the place is named by key alone.
-        return [Problem(dotted(keys), "looks like a Hugging Face token", INSTEAD["hub_token"])]
-    return []
+    if isinstance(value, str):
+        return _secrets_in(value, where, keys)
+    if not isinstance(value, dict | list):
+        return []
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    problems = []
+    for key, item in items:
+        here = (*keys, key)
+        problems += _secrets_in(str(key), where, here) + _secret_problems(item, where, here)
+    return problems
+
+
+def _secrets_in(text: str, where: Any, keys: Keys) -> list[Problem]:
+    kinds = dict.fromkeys(kind for _, kind in find_secrets(text))
+    return [
+        Problem(where(keys), f"{dotted(keys)} holds what looks like {kind}, not shown here", _NO_SECRETS)
+        for kind in kinds
+    ]
 
 
 def _name_problem(name: Any, where: Any) -> Problem | None:
-    plain = isinstance(name, str) and name not in (".", "..") and not set(name) & set('/\\:*?"<>|\0') and name.strip()
-    if plain and not name.startswith("-") and name.isprintable() and len(name.encode()) <= _LONGEST_NAME:
+    if isinstance(name, str) and _names_a_folder(name) and not find_secrets(name):
         return None
-    return Problem(where(("name",)), f"name is {name!r}", "it names a folder: letters, digits, - and _")
+    fix = "it names a folder: letters, digits, - and _, and no name that Windows keeps for a device"
+    return Problem(where(("name",)), f"name is {name!r}", fix)
+
+
+def _names_a_folder(name: str) -> bool:
+    """Whether a name means one folder below the one it is joined to, on every system."""
+    plain = name not in ("", ".", "..") and not set(name) & set('/\\:*?"<>|\0') and name.isprintable()
+    whole = name == name.strip().rstrip(".") and not name.startswith("-") and len(name.encode()) <= _LONGEST_NAME
+    return plain and whole and name.split(".")[0].rstrip().upper() not in _DEVICES

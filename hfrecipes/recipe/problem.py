@@ -18,12 +18,21 @@ class Problem:
         message: The fault, naming the offending key, column, row or value.
         fix: The mend, as an instruction. Empty where the message already holds it.
         severity: `error` stops a run, `warning` does not, `unchecked` says what could not be looked at and why.
+
+    What it quotes of the user's words or of a library's error is printed, logged and kept, so secrets are taken out of it.
     """
 
     where: str
     message: str
     fix: str = ""
     severity: Severity = "error"
+
+    def __post_init__(self) -> None:
+        # The command line imports this file, and has no problem most of the time.
+        from hfrecipes.recipe.secrets import redact
+
+        for name in ("where", "message", "fix"):
+            object.__setattr__(self, name, redact(getattr(self, name)))
 
     def __str__(self) -> str:
         mend = f" ({self.fix})" if self.fix else ""

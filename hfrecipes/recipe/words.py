@@ -24,10 +24,13 @@ FROM_PRETRAINED: dict[str, dict[str, Any]] = {
         "description": "How attention is computed; a kernel is named by its Hub id.",
     },
     "experts_implementation": {"type": "string", "description": "How mixture-of-experts layers are computed."},
+    "use_kernels": {
+        "type": "boolean",
+        "description": "Kernels of transformers' choice: refused, since none is pinned.",
+    },
     "trust_remote_code": {"type": "boolean", "description": "Run code of the repository; needs a pinned revision."},
     "subfolder": {"type": "string", "description": "The folder inside the repository."},
     "variant": {"type": "string", "description": "A variant of the weight files, such as fp16."},
-    "use_kernels": {"type": "boolean", "description": "Use kernels from the Hub where they exist."},
     "device_map": {
         "type": "string",
         "description": "auto splits one process's model over its devices; one process only.",

@@ -8,6 +8,7 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,21 @@ def starting_facts(recipe: Recipe, hardware: Hardware, world_size: int, warnings
         "versions": _versions(),
         "hardware": _hardware(hardware, world_size),
         "warnings": warnings,
+    }
+
+
+def resumed_facts(earlier: dict[str, Any], first_step: int, changes: Sequence[str]) -> dict[str, Any]:
+    """What a session adds to those before it.
+
+    Args:
+        earlier: Facts of the session before; empty for a run that begins.
+        first_step: The step it goes on from.
+        changes: What was changed on purpose.
+    """
+    session = {"started": now(), "first_step": first_step, "changes": list(changes)}
+    return {
+        "started": earlier.get("started", session["started"]),
+        "sessions": [*earlier.get("sessions", []), session],
     }
 
 

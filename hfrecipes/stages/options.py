@@ -20,6 +20,7 @@ class RunOptions:
         resume: Go on from the newest valid checkpoint.
         overwrite: Replace an earlier run of that name.
         quiet: Say nothing but errors.
+        allow_change: Keys of the recipe in which a resumed run may differ from what it began with.
     """
 
     runs_dir: Path = Path("runs")
@@ -27,6 +28,7 @@ class RunOptions:
     resume: bool = False
     overwrite: bool = False
     quiet: bool = False
+    allow_change: tuple[str, ...] = ()
 
 
 def make_console(options: RunOptions, processes: Processes) -> Console:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from hfrecipes.callbacks.manifest import newest_valid
+from hfrecipes.callbacks.folders import list_checkpoints
 from hfrecipes.check.check import check_recipe
 from hfrecipes.recipe.hardware import detect_hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.pipeline import Step, expand_steps
 from hfrecipes.recipe.problem import Problem, RecipeError
-from hfrecipes.recipe.rundir import RunDir, now
+from hfrecipes.recipe.rundir import RunDir, now, refuse_links
 from hfrecipes.recipe.smoke import shrink
+from hfrecipes.recipe.stops import InterruptedRunError
 from hfrecipes.stages.occupied import refuse_occupied
+from hfrecipes.stages.opening import claimed, earlier_facts
 from hfrecipes.stages.options import RunOptions, make_console
+from hfrecipes.stages.pages import write_missing_pages
 from hfrecipes.stages.processes import Processes
 from hfrecipes.stages.training import refuse_errors, run_training
 
@@ -40,62 +44,122 @@ def run_pipeline(pipeline: Recipe, options: RunOptions) -> Path:
     if not options.smoke:
         refuse_errors(check_recipe(pipeline, detect_hardware(), runs_dir=options.runs_dir))
     processes = Processes.here()
+    with contextlib.ExitStack() as stack:
+        if processes.is_main:
+            stack.enter_context(claimed(folder))
+            refuse_links(folder)
+            refuse_occupied(folder, options.overwrite, pipeline=True)
+        progress = _Progress.read(folder, pipeline, name, options.overwrite)
+        try:
+            _run_steps(steps, progress, folder, options, processes)
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt | InterruptedRunError) else "failed"
+            if processes.is_main:
+                with contextlib.suppress(OSError):
+                    progress.write(status, f"{type(error).__name__}: {error}")
+            raise
+    return folder.path
+
+
+def _run_steps(
+    steps: list[Step], progress: _Progress, folder: RunDir, options: RunOptions, processes: Processes
+) -> None:
     console = make_console(options, processes)
-    done: dict[str, dict[str, Any]] = {}
-    if processes.is_main:
-        refuse_occupied(folder, options.overwrite, pipeline=True)
-        _write_facts(folder, pipeline, name, done, finished=False)
     for number, step in enumerate(steps, 1):
         run_dir = RunDir(folder.path / step.name)
-        mark = _mark(step, done, options)
-        state = _state(run_dir, mark, options)
+        mark = _mark(step, progress.marks, options)
+        state = _state(run_dir, progress.begun.get(step.name), mark)
         console.rule(
             f"step {number} of {len(steps)}: {step.name} ({'finished' if state == 'done' else step.recipe.kind})"
         )
+        progress.marks[step.name] = mark
+        if processes.is_main:
+            # Before the step begins: finished and not marked, it would be taken for another recipe's.
+            progress.write("running")
         if state != "done":
             _run_step(step, run_dir, options, resume=state == "resume")
-        done[step.name] = {"mark": mark, "run": step.name, "kind": step.recipe.kind}
-        if processes.is_main:
-            (run_dir.path / "step.json").write_text(json.dumps({"mark": mark}), encoding="utf-8")
-            _write_facts(folder, pipeline, name, done, finished=number == len(steps))
-    return folder.path
+        elif processes.is_main:
+            with claimed(run_dir):
+                write_missing_pages(run_dir)
+        progress.done[step.name] = step.recipe.kind
+    if processes.is_main:
+        progress.write("complete")
 
 
 def _run_step(step: Step, run_dir: RunDir, options: RunOptions, *, resume: bool) -> None:
     recipe = shrink(step.recipe) if options.smoke else step.recipe
-    inner = dataclasses.replace(options, runs_dir=run_dir.path.parent, resume=resume, overwrite=not resume)
+    inner = dataclasses.replace(
+        options,
+        runs_dir=run_dir.path.parent,
+        resume=resume,
+        overwrite=not resume,
+        # Steps after the one that is gone on with begin with the recipe as it is now.
+        allow_change=options.allow_change if resume else (),
+    )
     run_training(recipe.replace(name=run_dir.path.name), inner)
 
 
-def _state(run_dir: RunDir, mark: str, options: RunOptions) -> str:
-    """`new`, `resume` or `done`."""
-    if options.overwrite or not run_dir.facts_file.is_file():
+def _state(run_dir: RunDir, begun: str | None, mark: str) -> str:
+    """`new`, `resume` or `done`.
+
+    Args:
+        run_dir: The step's.
+        begun: The mark it began with; None where it has not begun, or is to be run anew.
+        mark: Today's.
+    """
+    if begun is None or not run_dir.path.is_dir():
         return "new"
-    marked = run_dir.path / "step.json"
-    complete = run_dir.facts().get("status") == "complete"
-    if complete and marked.is_file() and json.loads(marked.read_text(encoding="utf-8"))["mark"] == mark:
-        return "done"
-    if complete:
+    facts = earlier_facts(run_dir)
+    if facts.get("status") == "complete":
+        if begun == mark:
+            return "done"
         fault = "this finished step was run with another recipe, or on other earlier steps"
         raise RecipeError(Problem(str(run_dir.path), fault, "run it anew with --overwrite, or under another name"))
-    return "resume" if newest_valid(run_dir.checkpoints)[0] else "new"
+    # What changed in the step's own recipe is for the step's run to refuse; it names the keys.
+    return "resume" if list_checkpoints(run_dir.checkpoints) else "new"
 
 
-def _mark(step: Step, done: dict[str, dict[str, Any]], options: RunOptions) -> str:
+def _mark(step: Step, marks: dict[str, str], options: RunOptions) -> str:
     """Changes with the step's recipe and with everything it builds on."""
-    parts = [step.recipe.values, options.smoke, [done[name]["mark"] for name in step.uses]]
+    parts = [step.recipe.values, options.smoke, [marks[name] for name in step.uses]]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _write_facts(
-    folder: RunDir, pipeline: Recipe, name: str, done: dict[str, dict[str, Any]], *, finished: bool
-) -> None:
-    facts = {
-        "name": name,
-        "kind": "pipeline",
-        "status": "complete" if finished else "running",
-        "recipe": pipeline.values,
-        "steps": [{"name": step, "kind": facts["kind"], "run": facts["run"]} for step, facts in done.items()],
-        "finished": now(),
-    }
-    folder.write_facts(facts)
+@dataclass
+class _Progress:
+    """How far a pipeline has come, in its `run.json`.
+
+    Args:
+        folder: The pipeline's run directory.
+        pipeline: Its recipe.
+        name: Its name.
+        begun: The mark of each step that an earlier session began.
+        marks: The mark of each step that this session has come to.
+        done: Kind of each step that is finished.
+    """
+
+    folder: RunDir
+    pipeline: Recipe
+    name: str
+    begun: dict[str, str]
+    marks: dict[str, str] = field(default_factory=dict)
+    done: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: RunDir, pipeline: Recipe, name: str, anew: bool) -> _Progress:
+        """Where an earlier session stopped; nowhere where all steps are to be run anew."""
+        begun = {} if anew else earlier_facts(folder).get("marks", {})
+        return cls(folder, pipeline, name, begun)
+
+    def write(self, status: str, error: str | None = None) -> None:
+        facts = {
+            "name": self.name,
+            "kind": "pipeline",
+            "status": status,
+            "recipe": self.pipeline.values,
+            "steps": [{"name": step, "kind": kind, "run": step} for step, kind in self.done.items()],
+            # Of steps that this session has not come to, the marks they began with still count.
+            "marks": {**self.begun, **self.marks},
+            "finished": now(),
+        }
+        self.folder.write_facts(facts | ({"error": error} if error else {}))

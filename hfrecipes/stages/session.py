@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -14,34 +14,47 @@ from typing import Any
 from rich.console import Console
 
 from hfrecipes.callbacks.checkpoints import CheckpointCallback
-from hfrecipes.callbacks.manifest import newest_valid
+from hfrecipes.callbacks.folders import list_checkpoints, step_of
+from hfrecipes.callbacks.health import HealthCallback
 from hfrecipes.callbacks.metrics_log import MetricsLogCallback
 from hfrecipes.callbacks.progress import ProgressCallback
+from hfrecipes.callbacks.signals import StopRequest, catch_signals, name_of
+from hfrecipes.callbacks.stopping import StopCallback
 from hfrecipes.data.formats import is_conversational, to_example
+from hfrecipes.data.gate import refuse_unusable_rows
 from hfrecipes.data.prepare import Prepared, prepare
 from hfrecipes.models.load import load_model, load_tokenizer
 from hfrecipes.models.probe import documents_leak
 from hfrecipes.models.recipe_tokenizer import obtain_tokenizer
 from hfrecipes.plan.counts import DataCounts
-from hfrecipes.plan.plan import make_plan
+from hfrecipes.plan.disk import disk_problems, free_bytes
+from hfrecipes.plan.plan import Plan, make_plan
 from hfrecipes.plan.render import plan_lines
-from hfrecipes.publish.card import render_card
-from hfrecipes.publish.report import render_report
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import resolve
-from hfrecipes.recipe.rundir import RunDir, now, write_atomically
-from hfrecipes.recipe.yaml_reader import read_yaml
-from hfrecipes.recipe.yaml_writer import dump_yaml
+from hfrecipes.recipe.rundir import RunDir, now
+from hfrecipes.recipe.secrets import redact
+from hfrecipes.recipe.stops import InterruptedRunError
 from hfrecipes.stages import pretrain, sft
-from hfrecipes.stages.facts import PeakMemory, Stopwatch, model_facts, row_sizes, starting_facts, training_facts
+from hfrecipes.stages.changes import fingerprint
+from hfrecipes.stages.facts import (
+    PeakMemory,
+    Stopwatch,
+    model_facts,
+    resumed_facts,
+    row_sizes,
+    starting_facts,
+    training_facts,
+)
 from hfrecipes.stages.measure import Measurer
-from hfrecipes.stages.occupied import refuse_occupied
+from hfrecipes.stages.opening import Start, agree, begin, claimed, go_on, open_run
+from hfrecipes.stages.pages import write_missing_pages, write_pages
 from hfrecipes.stages.processes import Processes, refuse_other_precision
+from hfrecipes.stages.tracking import restarted_trackers, tracked
 from hfrecipes.trainers.arguments import build_arguments
 
-MICRO_BATCH = "training.per_device_train_batch_size"
 STAGES = {"pretrain": pretrain, "sft": sft}
 
 
@@ -114,7 +127,7 @@ class Session:
                 tuple(self.prepared.eval),
             )
         with self._refusing("model"):
-            model = load_model(self.recipe, self.tokenizer)
+            model = self._load_model()
             self._try_forward(model)
         with self._refusing("adapter" if self.recipe.get("adapter") else "training"):
             trainer = self.stage.build_trainer(self.recipe, model, args, self.prepared, self.tokenizer)
@@ -122,6 +135,15 @@ class Session:
             trainer.add_callback(callback)
         _drop_printer(trainer)
         return trainer
+
+    def _load_model(self) -> Any:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            model = load_model(self.recipe, self.tokenizer)
+        for warning in caught:
+            if warning.category is UserWarning:
+                self._warn(f"{self.recipe.where('model')}: {warning.message}")
+        return model
 
     def _try_forward(self, model: Any) -> None:
         """A config that its class accepts can still fail in its first forward; documents that leak are found here, too."""
@@ -139,66 +161,120 @@ class Session:
         except RecipeError:
             raise
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = redact(" ".join(str(error).split())) or type(error).__name__
             fault = f"the libraries refuse this section: {type(error).__name__}: {reason[:400]}"
             raise RecipeError(
                 Problem(self.recipe.where(section), fault, "correct it; their words are in their docs")
             ) from error
 
-    def train(self, *, resume: bool = False, overwrite: bool = False) -> Path:
+    def train(self, *, resume: bool = False, overwrite: bool = False, allow_change: Sequence[str] = ()) -> Path:
         """Trains, saves, measures, and writes facts, card and report.
 
         Nothing is written, and nothing of an earlier run removed, before data, model and trainer stand.
+
+        Args:
+            resume: Go on from the newest valid checkpoint; begins where there is none yet.
+            overwrite: Replace an earlier run of that name.
+            allow_change: Dotted keys of the recipe that were changed on purpose since the run began.
 
         Returns:
             The run directory.
 
         Raises:
-            RecipeError: where the run directory holds another run, or there is nothing to resume.
+            RecipeError: where the run directory holds another run, or one that cannot be gone on with.
+            RunStoppedError: where the run had to end: poisoned, without room on the disk, or asked to by a signal.
         """
-        if resume and self._is_complete():
-            self.console.print(f"{self.run.path} is complete", highlight=False)
-            return self.run.path
-        checkpoint = self._checkpoint(resume, overwrite)
+        with contextlib.ExitStack() as stack:
+            if self.processes.is_main:
+                stack.enter_context(claimed(self.run))
+            stop = stack.enter_context(catch_signals())
+            if resume:
+                start = go_on(self.run, self.recipe, allow_change)
+            else:
+                # The other processes may come here when the main one has begun to write.
+                start = begin(self.run, overwrite) if self.processes.is_main else Start()
+            if start is None:
+                self.console.print(f"{self.run.path} is complete", highlight=False)
+                if self.processes.is_main:
+                    write_missing_pages(self.run)
+                return self.run.path
+            if resume:
+                self._tell(start)
+            self._train_from(start, stop, allow_change)
+        return self.run.path
+
+    def _train_from(self, start: Start, stop: StopRequest, allow_change: Sequence[str]) -> None:
         trainer = self.trainer
-        self._measurer.refuse_unscorable(trainer.model)
+        trainer.add_callback(StopCallback(stop))
+        self._refuse_unfit()
+        plan = self._plan(trainer)
+        for line in agree(start, self._fingerprint, plan.steps, self.processes.world_size, allow_change):
+            self._warn(line)
+        trainer.replan = start.changes.replan
+        self._refuse_small_disk(plan, start)
+        if start.checkpoint is not None:
+            for line in restarted_trackers(trainer.args.report_to, self.run):
+                self._warn(line)
         facts = starting_facts(self.recipe, self.hardware, self.processes.world_size, self.warnings)
+        facts |= resumed_facts(start.earlier, start.step, start.changes.accepted)
+        # Until here every process has read what the main one is about to write.
+        trainer.accelerator.wait_for_everyone()
         if self.processes.is_main:
-            self._open_run(facts, anew=not resume)
+            open_run(self.run, self.recipe, facts, start)
         try:
-            facts |= self._train_and_save(checkpoint, facts)
+            facts |= self._train_and_save(start.checkpoint, facts, plan.to_dict(), stop)
             if self.processes.is_main:
                 self._measure(facts)
                 facts |= {"status": "complete", "finished": now()}
-        except BaseException as error:
-            facts |= {"status": "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", "finished": now()}
-            facts["error"] = f"{type(error).__name__}: {error}"
-            raise
-        finally:
-            if self.processes.is_main:
                 self.run.write_facts(facts)
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt | InterruptedRunError)
+            facts |= {"status": "interrupted" if interrupted else "failed", "finished": now()}
+            facts["error"] = f"{type(error).__name__}: {error}"
+            if self.processes.is_main:
+                self._write_last_facts(facts)
+            if stop.step is not None:
+                # All processes come here together. One that ended first would have the launcher signal the others.
+                trainer.accelerator.wait_for_everyone()
+            raise
         if self.processes.is_main:
-            self._write_pages(facts)
-        return self.run.path
+            write_pages(self.run)
 
-    def _train_and_save(self, checkpoint: Path | None, facts: dict[str, Any]) -> dict[str, Any]:
-        trainer, first_step = self.trainer, _step_of(checkpoint)
-        plan = self._plan(trainer)
+    def _write_last_facts(self, facts: dict[str, Any]) -> None:
+        """Of a run that ends in an error, which a full disk must not hide."""
+        try:
+            self.run.write_facts(facts)
+        except OSError as error:
+            self.console.print(f"[yellow]{self.run.facts_file} could not be written: {error.strerror}")
+
+    def _train_and_save(
+        self, checkpoint: Path | None, facts: dict[str, Any], plan: dict[str, Any], stop: StopRequest
+    ) -> dict[str, Any]:
+        trainer = self.trainer
         facts |= {"data": self.prepared.facts, "plan": plan, "warnings": [*self.warnings, *self.prepared.warnings]}
         facts["model"] = model_facts(
             self.recipe, trainer.model, plan.get("parameters"), chat=self._trains_on_conversations()
         )
         watch = Stopwatch()
-        try:
-            trainer.train_or_restore(checkpoint)
-        finally:
-            for callback in trainer.callback_handler.callbacks:
-                if isinstance(callback, ProgressCallback):
-                    callback.stop()
+        with tracked(trainer, self.run, checkpoint):
+            try:
+                trainer.train(resume_from_checkpoint=checkpoint)
+            finally:
+                self._end_callbacks(facts)
+            if stop.step is not None:
+                saved = f"{name_of(stop.signal)}: stopped after step {stop.step}, saved in checkpoint-{stop.step}"
+                raise InterruptedRunError(f"{saved}; go on with --resume")
         seconds, peak = watch.facts(trainer.evaluation_seconds), self._memory.bytes()
         trainer.save_final(self.run.model)
         per_token = plan["flops"] / plan["tokens"] if plan.get("flops") and plan.get("tokens") else None
-        return {"training": training_facts(trainer, first_step, seconds, peak, per_token)}
+        return {"training": training_facts(trainer, step_of(checkpoint), seconds, peak, per_token)}
+
+    def _end_callbacks(self, facts: dict[str, Any]) -> None:
+        """Takes the progress bar away and keeps what was warned of meanwhile, also after an error."""
+        for callback in self.trainer.callback_handler.callbacks:
+            if isinstance(callback, ProgressCallback):
+                callback.stop()
+        facts["warnings"] = [*self.warnings, *self.prepared.warnings]
 
     def _measure(self, facts: dict[str, Any]) -> None:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model, keep_torch_compile=False)
@@ -209,13 +285,13 @@ class Session:
             "warnings": [*facts["warnings"], *self._measurer.warnings],
         }
 
-    def _plan(self, trainer: Any) -> dict[str, Any]:
+    def _plan(self, trainer: Any) -> Plan:
         """The plan as `hfrecipes plan` gives it, with the rows counted instead of estimated."""
         counts = DataCounts.from_facts(self.prepared.facts, len(trainer.train_dataset), len(self.tokenizer))
         plan = make_plan(self.recipe, self.hardware, self.processes.world_size, counts, trainer.model.config)
         for label, text in plan_lines(plan):
             self.console.print(f"  {label:12} {text}", highlight=False, markup=False, soft_wrap=True)
-        return plan.to_dict()
+        return plan
 
     def _trains_on_conversations(self) -> bool:
         source, spec = self.prepared.sources("train")[0], self.recipe.get("data.train")[0]
@@ -228,85 +304,62 @@ class Session:
         lengths, _ = row_sizes(trainer.train_dataset)
         title = f"{self.recipe.kind} {self.recipe.name}"
         return [
-            CheckpointCallback(self.recipe.get("training.save_total_limit")),
+            CheckpointCallback(
+                trainer,
+                self.recipe.get("training.save_total_limit"),
+                {"fingerprint": self._fingerprint},
+                self._warn,
+            ),
             MetricsLogCallback(self.run.metrics_file),
+            HealthCallback(self._warn),
             ProgressCallback(title, float(lengths.mean()) * trainer.global_batch_size, self.console),
         ]
 
-    # The run directory
-
-    def _is_complete(self) -> bool:
-        """Whether this very recipe has been run to its end here."""
-        if not self.run.facts_file.is_file() or self.run.facts().get("status") != "complete":
-            return False
-        self._refuse_changes()
-        return True
-
-    def _checkpoint(self, resume: bool, overwrite: bool) -> Path | None:
-        """The checkpoint to go on from; None for a run that begins.
+    def _refuse_unfit(self) -> None:
+        """What can be known about model and rows before a step is made.
 
         Raises:
-            RecipeError: where the folder holds something that was not said to be replaced or gone on with.
+            RecipeError: for rows that the model cannot read or learn from, and a model that cannot do the task.
+            PoisonedRunError: for weights that are not finite.
         """
-        if not resume:
-            # The other processes may come here when the main one has begun to write.
-            if self.processes.is_main:
-                refuse_occupied(self.run, overwrite)
-            return None
-        self._refuse_changes()
-        checkpoint, skipped = newest_valid(self.run.checkpoints)
-        for name, faults in skipped.items():
-            self.warnings.append(f"{name} was passed over: {'; '.join(faults)}")
-            self.console.print(f"[yellow]{self.warnings[-1]}")
-        if checkpoint is None:
-            fault = "holds no checkpoint that can be resumed"
-            raise RecipeError(Problem(str(self.run.checkpoints), fault, "run it without --resume"))
-        self.console.print(f"going on from {checkpoint.name}")
-        self.warnings.append(f"resumed from {checkpoint.name}: times and speed are those of the last session")
-        return checkpoint
+        trainer = self.trainer
+        self._measurer.refuse_unscorable(trainer.model)
+        embeddings = trainer.model.get_input_embeddings().num_embeddings
+        refuse_unusable_rows(trainer.train_dataset, embeddings, self.recipe.where("data.train"), "the training rows")
+        for name, rows in self.prepared.eval.items():
+            refuse_unusable_rows(rows, embeddings, self.recipe.where("data.eval"), name)
+        trainer.refuse_poisoned_weights("before the first step")
 
-    def _refuse_changes(self) -> None:
-        """A resumed run goes on with the recipe it began with.
-
-        Raises:
-            RecipeError: naming the keys that differ.
-        """
-        if not self.run.recipe.is_file():
+    def _refuse_small_disk(self, plan: Plan, start: Start) -> None:
+        """Raises where the run cannot fit on its disk; only the main process writes, so it alone looks."""
+        if plan.disk is None or not self.processes.is_main:
             return
-        began, _ = read_yaml(self.run.recipe)
-        before, after = flatten(began), flatten(self.recipe.values)
-        # How the processes of today share the batch is theirs.
-        changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)} - {MICRO_BATCH}
-        if changed:
-            shown = "; ".join(f"{key} was {before.get(key)}, is {after.get(key)}" for key in sorted(changed)[:5])
-            fix = "resume the recipe as it was, or begin a run of another name"
-            raise RecipeError(Problem(str(self.run.path), f"the recipe has changed since this run began: {shown}", fix))
+        begins = start.checkpoint is None
+        need = plan.disk if begins else plan.disk.resumed(len(list_checkpoints(self.run.checkpoints)))
+        problems = disk_problems(need, self.run.path, free_bytes(self.run.path, replaced=begins))
+        errors = [problem for problem in problems if problem.severity == "error"]
+        if errors:
+            raise RecipeError(errors)
+        for problem in problems:
+            self._warn(str(problem))
 
-    def _open_run(self, facts: dict[str, Any], *, anew: bool) -> None:
-        if anew:
-            shutil.rmtree(self.run.path, ignore_errors=True)
-        self.run.checkpoints.mkdir(parents=True, exist_ok=True)
-        text = dump_yaml(self.recipe.values)
-        write_atomically(self.run.recipe, f"# As it was run; hfrecipes run recipe.yaml runs it again.\n{text}")
-        self.run.write_facts(facts)
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
-    def _write_pages(self, facts: dict[str, Any]) -> None:
-        if self.recipe.get("publish.card", True):
-            write_atomically(self.run.card, render_card(facts, self.run.metrics()))
-        write_atomically(self.run.report, render_report([self.run]))
+    def _tell(self, start: Start) -> None:
+        """Says what a resumed run goes on from, and what was passed over."""
+        for name, faults in start.skipped.items():
+            self._warn(f"{name} was passed over: {'; '.join(faults)}")
+        if start.checkpoint is None:
+            self.console.print("there is no checkpoint to go on from yet: the run begins", highlight=False)
+            return
+        self.console.print(f"going on from {start.checkpoint.name}", highlight=False)
+        self.warnings.append(f"resumed from {start.checkpoint.name}: times and speed are those of the last session")
 
-
-def flatten(value: Any, key: str = "") -> dict[str, Any]:
-    """Nested dicts and lists as one dict by dotted key."""
-    if not isinstance(value, dict | list) or not value:
-        return {key: value}
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    parts = [flatten(item, f"{key}.{inner}" if key else str(inner)) for inner, item in items]
-    return {name: leaf for part in parts for name, leaf in part.items()}
-
-
-def _step_of(checkpoint: Path | None) -> int:
-    return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    @cached_property
+    def _fingerprint(self) -> dict[str, Any]:
+        return fingerprint(self.recipe, self.prepared.fingerprint)
 
 
 def _drop_printer(trainer: Any) -> None:

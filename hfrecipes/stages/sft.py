@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 from trl import SFTConfig, pack_dataset
 
+from hfrecipes.data.gate import rows_with_loss
 from hfrecipes.data.prepare import Prepared
 from hfrecipes.models.load import adapter_config, is_adapter
 from hfrecipes.recipe.loader import Recipe
@@ -28,13 +30,19 @@ def build_trainer(recipe: Recipe, model: Any, args: SFTConfig, prepared: Prepare
         peft_config=adapter_config(recipe),
     )
     _name_base(recipe, trainer.model)
+    _sort_sets(trainer.model)
     return trainer
 
 
 def pack(dataset: Any, args: SFTConfig) -> Any:
-    """Packs shuffled rows, as SFTTrainer does: neighbours in a file are alike, and would share rows."""
+    """Packs shuffled rows, as SFTTrainer does: neighbours in a file are alike, and would share rows.
+
+    Strategies that cut an example in pieces make rows that are all prompt; these teach nothing and are left out.
+    """
     shuffled = dataset.select_columns(["input_ids", "labels"]).shuffle(seed=args.seed)
-    return pack_dataset(shuffled, args.max_length, args.packing_strategy)
+    packed = pack_dataset(shuffled, args.max_length, args.packing_strategy)
+    teaches = rows_with_loss(packed)
+    return packed if teaches.all() else packed.select(np.flatnonzero(teaches)).flatten_indices()
 
 
 def _columns(dataset: Any) -> Any:
@@ -53,3 +61,11 @@ def _name_base(recipe: Recipe, model: Any) -> None:
     for config in model.peft_config.values():
         config.base_model_name_or_path = str(local.resolve()) if local.exists() else name
         config.revision = None if local.exists() else recipe.get("model.revision")
+
+
+def _sort_sets(model: Any) -> None:
+    """Peft keeps names of modules as sets and writes them in an order that differs by process; equal runs write equal files."""
+    for config in getattr(model, "peft_config", {}).values():
+        for name, value in vars(config).items():
+            if isinstance(value, set):
+                setattr(config, name, sorted(value))

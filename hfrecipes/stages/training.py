@@ -28,7 +28,7 @@ def run_training(recipe: Recipe, options: RunOptions) -> Path:
         RecipeError: before any work, with everything that is wrong.
     """
     session = open_session(recipe, options)
-    return session.train(resume=options.resume, overwrite=options.overwrite)
+    return session.train(resume=options.resume, overwrite=options.overwrite, allow_change=options.allow_change)
 
 
 def open_session(recipe: Recipe, options: RunOptions) -> Session:

@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 from jinja2.ext import Extension, loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 
 from hfrecipes.compat import trl_chat_templates
 
@@ -21,6 +21,9 @@ _MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 # does not. A NUL byte has no place in a chat, so the brackets meet no user text.
 _OPEN, _CLOSE = "\x00<generation>\x00", "\x00</generation>\x00"
 _BRACKET = re.compile(f"({re.escape(_OPEN)}|{re.escape(_CLOSE)})")
+# A template may repeat a text or a list to this length. The sandbox bounds ranges, and nothing else that fills memory.
+_LONGEST_REPETITION = 1_000_000
+_LARGEST_EXPONENT = 1000
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
@@ -51,6 +54,20 @@ class _Generation(Extension):
         return f"{_OPEN}{caller()}{_CLOSE}"
 
 
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja that reaches no object's insides, changes nothing that it is given, and builds nothing huge."""
+
+    intercepted_binops = frozenset(["*", "**"])
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**" and abs(right) > _LARGEST_EXPONENT:
+            raise SecurityError(f"an exponent of {right} is too large")
+        sizes = [(len(a), b) for a, b in ((left, right), (right, left)) if hasattr(a, "__len__") and isinstance(b, int)]
+        if operator == "*" and any(length * times > _LONGEST_REPETITION for length, times in sizes):
+            raise SecurityError(f"repeating something {sizes[0][1]} times is too much")
+        return super().call_binop(context, operator, left, right)
+
+
 def has_generation_markers(template: str | None) -> bool:
     """Whether the template says which of its text the assistant wrote."""
     return template is not None and _MARKER.search(template) is not None
@@ -60,21 +77,25 @@ def render(template: str, messages: list[dict[str, Any]], **variables: Any) -> R
     """Renders messages as `transformers` does.
 
     Args:
-        template: Jinja source. It comes from the Hub, so it runs in a sandbox that cannot change what it is given.
+        template: Jinja source. It comes from the Hub, so it runs in a sandbox that reaches no object's insides and
+            cannot change what it is given.
         messages: Dictionaries with `role`, `content` and whatever else the template reads. Keys whose value is None
             count as absent, since many templates print "None" otherwise.
         variables: What the template sees beside `messages`: `tools`, `add_generation_prompt`, `bos_token`, ...
 
     Raises:
-        ValueError: the template is not valid Jinja, or refuses the messages.
+        ValueError: the template is not valid Jinja, fails, refuses the messages, or is stopped by the sandbox.
     """
     chat = [
         _with_reasoning({key: value for key, value in message.items() if value is not None}) for message in messages
     ]
     try:
         text = _compiled(template).render(messages=chat, **variables)
-    except (jinja2.TemplateError, TypeError) as error:
-        raise ValueError(f"the chat template refuses the messages: {error}") from error
+    except SecurityError as error:
+        raise ValueError(f"the chat template refuses the messages, for the sandbox stopped it: {error}") from error
+    except Exception as error:  # a template is somebody's program, and fails in any way that one can
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"the chat template refuses the messages: {reason}") from error
     return _split_brackets(text)
 
 
@@ -101,9 +122,7 @@ def _training_templates() -> dict[str, str]:
 
 @lru_cache(maxsize=32)
 def _compiled(template: str) -> jinja2.Template:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
+    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)

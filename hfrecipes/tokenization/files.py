@@ -87,7 +87,11 @@ def read_json(path: Path | None) -> dict[str, Any]:
     """
     if path is None:
         return {}
+    fix = "fetch or save it again"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(Problem(str(path), f"is not valid JSON: {error}", "fetch or save it again")) from error
+        raise RecipeError(Problem(str(path), f"is not valid JSON: {error}", fix)) from error
+    if not isinstance(settings, dict):
+        raise RecipeError(Problem(str(path), f"holds a {type(settings).__name__}, not settings by name", fix))
+    return settings

@@ -80,10 +80,15 @@ class Tokenizer:
             where = str(files[TOKENIZER])
             raise RecipeError(Problem(where, f"is not a tokenizer: {error}", "fetch or save it again")) from error
         config = {**read_json(files.get(SPECIALS)), **read_json(files.get(CONFIG))}
-        special_tokens = {key: _text(config[key]) for key in _SPECIAL_NAMES if config.get(key)}
-        _complete(backend, special_tokens)
-        templates = _chat_templates(config.get("chat_template"), files.get(TEMPLATE), name)
-        return cls(str(name), backend, special_tokens, templates, _limit(config.get("model_max_length")))
+        try:
+            special_tokens = {key: _text(config[key]) for key in _SPECIAL_NAMES if config.get(key)}
+            _complete(backend, special_tokens)
+            templates = _chat_templates(config.get("chat_template"), files.get(TEMPLATE), name)
+            return cls(str(name), backend, special_tokens, templates, _limit(config.get("model_max_length")))
+        except (KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+            where = str(files.get(CONFIG, name))
+            fault = f"the settings or templates of this tokenizer are malformed: {type(error).__name__}: {error}"
+            raise RecipeError(Problem(where, fault, "fetch or save it again")) from error
 
     @classmethod
     def from_transformers(cls, tokenizer: Any, name: str = "") -> Tokenizer:
@@ -104,7 +109,8 @@ class Tokenizer:
 
         fix = "give a folder or Hub id with a tokenizer, or {vocab_size: ...} to train one on data.train"
         try:
-            slow = AutoTokenizer.from_pretrained(name, revision=revision)
+            # Left open, transformers would ask on the terminal whether it may run code of the repository.
+            slow = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
         except (OSError, ValueError, ImportError) as error:
             raise RecipeError(Problem(name, f"holds no tokenizer that can be read: {error}", fix)) from error
         if getattr(slow, "backend_tokenizer", None) is None:

@@ -1,30 +1,43 @@
-"""What all trainers share, on top of transformers' Trainer or any of TRL's: data order, the guard of the loss, the final save."""
+"""What all trainers share, on top of transformers' Trainer or any of TRL's."""
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import TrainerState
-from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from hfrecipes.callbacks.folders import last_finished, remove_checkpoint
+from hfrecipes.callbacks.stopping import shield_workers
+from hfrecipes.recipe.manifest import MANIFEST, write_manifest
+from hfrecipes.recipe.stops import DiskFullError
+from hfrecipes.trainers.disk import (
+    estimate_model_bytes,
+    explain_full_disk,
+    next_checkpoint_bytes,
+    refuse_full_disk,
+    spoken_name,
+)
+from hfrecipes.trainers.guarded import GuardedTrainer
+from hfrecipes.trainers.resumable import ResumableTrainer
 from hfrecipes.trainers.sampler import EpochSampler
 from hfrecipes.trainers.saved import verify_saved
 
 
-class NonFiniteLossError(FloatingPointError):
-    """The loss became nan or infinite; nothing was saved after that."""
-
-
-class RecipeTrainerMixin:
+class RecipeTrainerMixin(GuardedTrainer, ResumableTrainer):
     """Comes before the Trainer class in the bases: `class PretrainTrainer(RecipeTrainerMixin, Trainer)`.
 
     Features:
         * rows come in the order of `EpochSampler`, whatever the number of processes;
-        * a loss that is not finite stops the run before a log, an evaluation or a save could follow it;
-        * `save_final` writes a complete model under every layout and verifies what it wrote.
+        * losses, gradients and weights are guarded, see `GuardedTrainer`;
+        * a checkpoint is gone on from exactly, see `ResumableTrainer`;
+        * nothing is saved where the disk has no room for it, and a disk that fills up meanwhile leaves what was whole;
+        * `save_final` writes a complete model under every layout, verifies what it wrote, and puts it in place at once.
     """
 
     # Wall seconds of the evaluations during training; speed is that of the training steps alone.
@@ -48,70 +61,89 @@ class RecipeTrainerMixin:
         rows = len(self.train_dataset if train_dataset is None else train_dataset)
         return EpochSampler(rows, self.global_batch_size, self.args.seed)
 
-    # The loss
-
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        bad = ~torch.isfinite(loss)
-        previous = getattr(self, "_non_finite", None)
-        self._non_finite = bad if previous is None else previous | bad
-        if loss.device.type == "cpu":
-            # On a GPU reading it would stall the queue at every micro-batch; it is read before anything is kept.
-            self.check_loss()
-        return loss
-
-    def check_loss(self) -> None:
-        """Raises where any loss since the start was not finite.
-
-        Raises:
-            NonFiniteLossError: on every process, naming the step.
-        """
-        if getattr(self, "_non_finite", None) is None or not bool(self._non_finite):
-            return
-        where = f"step {self.state.global_step + 1}"
-        raise NonFiniteLossError(
-            f"the loss is not finite at {where}: lower training.learning_rate, or check the data and weights"
-        )
-
-    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        control = self.control
-        if control.should_log or control.should_save or control.should_evaluate:
-            self._agree_on_loss()
-        super()._maybe_log_save_evaluate(*args, **kwargs)
-
-    def _agree_on_loss(self) -> None:
-        """Every process learns of a bad loss on any of them; else the others would wait for it in the next collective."""
-        if self.args.world_size > 1 and getattr(self, "_non_finite", None) is not None:
-            flags = self.accelerator.gather(self._non_finite.to(torch.int32).reshape(1))
-            self._non_finite = flags.any()
-        self.check_loss()
-
-    def train_or_restore(self, checkpoint: Path | None) -> None:
-        """Trains from the beginning or from a checkpoint; one of a finished training is loaded and nothing is trained.
-
-        (The stock Trainer takes one step more where it is resumed at its last.)
-        """
-        if checkpoint is not None:
-            state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-            if state.global_step >= state.max_steps:
-                self._load_from_checkpoint(str(checkpoint))
-                self.state = state
-                return
-        self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    def _get_dataloader(self, *args: Any, **kwargs: Any) -> Any:
+        # Ctrl-C and schedulers signal a whole group of processes; without its workers no step could be finished.
+        return shield_workers(super()._get_dataloader(*args, **kwargs))
 
     # Saving
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Saves, after a look at the weights and at the disk.
+
+        Raises:
+            PoisonedRunError: where a weight is not fit to be saved.
+            DiskFullError: where there is no room.
+        """
+        folder = Path(output_dir or self.args.output_dir)
+        self.refuse_poisoned_weights(f"at step {self.state.global_step}")
+        self._refuse_full_disk(folder)
+        super().save_model(output_dir, _internal_call)
+
+    def _refuse_full_disk(self, folder: Path) -> None:
+        """Those that write look, and every process learns of it, else the others would wait in the next collective."""
+        refusal = None
+        if self.args.should_save:
+            last = last_finished(Path(self.args.output_dir))
+            is_checkpoint = folder.name.startswith(PREFIX_CHECKPOINT_DIR)
+            needed = next_checkpoint_bytes(self, last) if is_checkpoint else estimate_model_bytes(self)
+            try:
+                refuse_full_disk(folder, needed, last)
+            except DiskFullError as error:
+                refusal = error
+        if self._anywhere(refusal is not None):
+            raise refusal or DiskFullError(f"no room for {spoken_name(folder)} on the disk of another process")
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        with self._room_on_disk(folder):
+            super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def save_final(self, folder: Path) -> None:
         """Writes the trained model where plain `from_pretrained` finds it, complete under FSDP2 and ZeRO-3 too.
 
+        It is written beside `folder`, verified, completed with a manifest, and only then put in the place of what stood
+        there before.
+
         Raises:
             RuntimeError: where what was written does not hold every weight of the model.
+            PoisonedRunError: where a weight is not fit to be saved.
+            DiskFullError: where there is no room.
         """
+        draft, old = (folder.with_name(f".{folder.name}.{word}") for word in ("part", "old"))
+        if self.args.should_save:
+            for left in (draft, old):
+                shutil.rmtree(left, ignore_errors=True)
         if self.is_fsdp_enabled:
             # With sharded state dicts the stock Trainer writes no model at all.
             self.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
-        self.save_model(str(folder), _internal_call=True)
         self.accelerator.wait_for_everyone()
+        with self._room_on_disk(draft):
+            self.save_model(str(draft), _internal_call=True)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                (draft / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+                verify_saved(self.accelerator.unwrap_model(self.model, keep_torch_compile=False), draft)
+                write_manifest(draft, step=self.state.global_step)
         if self.args.should_save:
-            (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
-            verify_saved(self.accelerator.unwrap_model(self.model, keep_torch_compile=False), folder)
+            with contextlib.suppress(FileNotFoundError):
+                folder.rename(old)
+            draft.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _room_on_disk(self, folder: Path) -> Iterator[None]:
+        """Takes away what was half written when the disk filled up, and says what stands."""
+        try:
+            yield
+        except DiskFullError:
+            raise
+        except Exception as error:
+            if not explain_full_disk(error, folder.parent):
+                raise
+            if not (folder / MANIFEST).is_file():
+                remove_checkpoint(folder)
+            last = last_finished(Path(self.args.output_dir))
+            stands = f"{last.name} is whole: free some space and go on with --resume" if last else "no checkpoint yet"
+            raise DiskFullError(
+                f"the disk of {folder.parent} filled up while {spoken_name(folder)} was written; {stands}"
+            ) from error

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from rich.console import Console
 
 from hfrecipes.callbacks.metrics_log import MetricsLogCallback
@@ -45,6 +46,32 @@ def test_numbers_that_json_lacks_are_text(tmp_path: Path) -> None:
     MetricsLogCallback(file).on_log(None, state(1), None, {"loss": float("nan"), "grad_norm": float("inf")})
     (line,) = read(file)
     assert (line["loss"], line["grad_norm"]) == ("nan", "inf")
+
+
+@pytest.mark.parametrize("garbage", ["{", "null", "[1]", "{}", '{"loss": 1}', '{"step": "2"}', '{"step": 1}}', "\x00}"])
+def test_damaged_lines_do_not_stop_a_resume_and_go(tmp_path: Path, garbage: str) -> None:
+    file = tmp_path / "metrics.jsonl"
+    callback = MetricsLogCallback(file)
+    callback.on_log(None, state(1), None, {"loss": 1.0})
+    with file.open("a") as log:
+        log.write(f"{garbage}\n")
+    callback.on_log(None, state(2), None, {"loss": 2.0})
+    callback.on_train_begin(None, state(2), None)
+    assert [line["step"] for line in read(file)] == [1, 2]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_no_secret_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, token = tmp_path / "metrics.jsonl", "hf_" + "q" * 34
+    monkeypatch.setenv("ODD_SECRET", odd := "not of any form: é")
+    logs = {"note": f"at {token}", f"eval_{token}_loss": 1.0, "deep": {"list": [odd]}, "path": tmp_path / token}
+    MetricsLogCallback(file).on_log(None, state(1), None, logs)
+    text = file.read_text()
+    assert token not in text
+    assert odd not in text
+    assert json.dumps(odd)[1:-1] not in text
+    (line,) = read(file)
+    assert line["deep"] == {"list": ["<redacted: the value of ODD_SECRET>"]}
 
 
 def test_progress_on_a_pipe_and_on_a_terminal() -> None:

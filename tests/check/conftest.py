@@ -34,6 +34,13 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("model", "pickled"):
         (folder / name / "config.json").write_text(json.dumps({**config, "vocab_size": 400}))
     save_file({"lm_head.weight": np.zeros((400, 64), dtype=np.float32)}, folder / "model" / "model.safetensors")
+    for name in ("cut", "own_code", "runs/unfinished/model"):
+        shutil.copytree(folder / "model", folder / name)
+    cut = folder / "cut" / "model.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-1])
+    (folder / "runs" / "unfinished" / "run.json").write_text(json.dumps({"name": "unfinished", "kind": "sft"}))
+    own = {**config, "vocab_size": 400, "model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}
+    (folder / "own_code" / "config.json").write_text(json.dumps(own))
     (folder / "pickled" / "pytorch_model.bin").write_bytes(b"never opened")
     return folder
 

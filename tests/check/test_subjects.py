@@ -142,7 +142,9 @@ def test_a_model_folder_is_read_but_for_its_weights(in_broken: Path, tmp_path: P
     assert "4 attention heads cannot share 3" in faults
     assert "training.max_length is 64, and the model has 32 positions" in faults
     (tmp_path / "config.json").write_text("{")
-    assert any("cannot be read" in fault for fault in errors(good(f"model={{name_or_path: {tmp_path}}}")))
+    unreadable, without = errors(good(f"model={{name_or_path: {tmp_path}}}"))
+    assert "config.json:1: is not valid JSON" in unreadable
+    assert "no weights" in without
 
 
 def test_the_default_length_counts_too(in_broken: Path, tmp_path: Path) -> None:
@@ -151,9 +153,10 @@ def test_the_default_length_counts_too(in_broken: Path, tmp_path: Path) -> None:
 
 
 def test_damaged_tokenizers_are_told_as_problems(in_broken: Path, tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.json").write_text("{")
-    (fault,) = errors(good(f"model.tokenizer={tmp_path}"))
-    assert "is not a tokenizer" in fault
+    for text, said in (("{", "is not valid JSON"), ("{}", "is not a tokenizer")):
+        (tmp_path / "tokenizer.json").write_text(text)
+        (fault,) = errors(good(f"model.tokenizer={tmp_path}"))
+        assert said in fault
     (tmp_path / "tokenizer.json").unlink()
     (tmp_path / "vocab.json").write_text("{}")
     (problem,) = found(good(f"model.tokenizer={tmp_path}"))
@@ -296,7 +299,7 @@ def test_a_full_disk_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage(2**40, 2**40, 2**29))
     (problem,) = found(good())
-    assert (problem.severity, "0.5 GiB are left" in problem.message) == ("warning", True)
+    assert (problem.severity, "512 MiB are free" in problem.message) == ("warning", True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -329,3 +332,13 @@ def test_embedded_sources_have_the_columns_that_are_claimed() -> None:
     for name, columns in _EMBEDDED_COLUMNS.items():
         piece = next(embedded._MINERS[name](mining.library_folder()))
         assert tuple(embedded._values(piece)) == columns
+
+
+@pytest.mark.usefixtures("in_broken")
+def test_installed_versions_with_known_faults_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
+
+    real = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.5.1" if name == "torch" else real(name))
+    assert ["CVE-2026-1839" in fault for fault in errors(good())] == [True]
+    assert ["CVE-2026-1839" in fault for fault in errors(load_recipe("pipeline.yaml"))] == [True]

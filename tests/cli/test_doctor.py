@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from packaging.specifiers import SpecifierSet
 
+from hfrecipes.check.security import security_problems
 from hfrecipes.cli import doctor, main
 from hfrecipes.recipe.hardware import Hardware
 
@@ -77,6 +78,20 @@ def test_versions_that_run_foreign_code_are_broken(monkeypatch: pytest.MonkeyPat
     findings = by_subject(doctor.security_findings())
     assert findings["CVE-2026-4372"].status == "broken" and "5.3" in findings["CVE-2026-4372"].fix
     assert findings["CVE-2026-1839"].status == "ok"
+
+
+def test_a_run_is_refused_with_such_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert security_problems() == []
+    pretend_versions(monkeypatch, transformers="5.3.0rc1", torch="2.5.1+cu124")
+    first, second = security_problems()
+    assert (first.where, first.severity, first.fix) == (
+        "transformers 5.3.0rc1",
+        "error",
+        'pip install "transformers>=5.3"',
+    )
+    assert second.where == "torch 2.5.1+cu124" and "CVE-2026-1839" in second.message
+    pretend_versions(monkeypatch, transformers="5.3.0", torch=None)
+    assert security_problems() == []
 
 
 def test_a_cpu_build_beside_a_gpu_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

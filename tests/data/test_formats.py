@@ -61,7 +61,11 @@ def test_recognised_types(values: dict[str, Any], spec: dict[str, Any], expected
         ({"messages": ["hi"]}, {}, "message 1 is a str"),
         ({"messages": [{"content": "x"}]}, {}, "message 1 has no role"),
         ({"messages": [USER, {"role": "assistant"}]}, {}, "message 2 has no content"),
-        ({"messages": [USER, {"role": "assistant", "content": ""}]}, {}, "the assistant says nothing"),
+        (
+            {"messages": [USER, {"role": "assistant", "content": ""}]},
+            {},
+            "message 2 is the assistant's and says nothing",
+        ),
         ({"messages": [{"role": "user", "content": 3}]}, {}, "message 1 has a int as content"),
         ({"prompt": "p", "completion": ""}, {}, "completion is empty"),
         ({"prompt": "p", "completion": [ASSISTANT]}, {}, "of two kinds"),

@@ -13,6 +13,7 @@ from peft import LoraConfig, get_peft_model
 from hfrecipes.cli import chat as chat_verb
 from hfrecipes.evaluation.conversation import Conversation
 from hfrecipes.evaluation.generation import generate_texts
+from hfrecipes.recipe.manifest import write_manifest
 from hfrecipes.recipe.problem import RecipeError
 
 from .tiny import build_model, force_token, train_tokenizer
@@ -32,6 +33,7 @@ sys.exit(args.command(args))
 def save(model, tokenizer, folder):
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    write_manifest(folder)
     return folder
 
 
@@ -108,7 +110,7 @@ def test_a_run_without_a_base(folder, tmp_path, monkeypatch, capsys):
         talk(monkeypatch, capsys, ["number"], tmp_path, "--base")
     missing = {"kind": "sft", "model": {"base": "nobody/no-such-model"}}
     (tmp_path / "run.json").write_text(json.dumps(missing))
-    with pytest.raises(RecipeError, match="nobody/no-such-model: error: the model cannot be loaded"):
+    with pytest.raises(RecipeError, match="nobody/no-such-model: error: cannot be loaded"):
         talk(monkeypatch, capsys, ["number"], tmp_path, "--base")
 
 
@@ -224,8 +226,26 @@ def test_faults_name_their_place(folder, tmp_path, monkeypatch, capsys):
     with pytest.raises(RecipeError, match="holds no model"):
         talk(monkeypatch, capsys, ["number"], tmp_path / "nothing")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(RecipeError, match="the model cannot be loaded"):
+    with pytest.raises(RecipeError, match=r"model\.safetensors is missing"):
         talk(monkeypatch, capsys, ["number"], folder)
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ ''.__class__.__mro__ }}", "{% for i in range(10**9) %}{% endfor %}", "{{ 1 / 0 }}"]
+)
+def test_a_template_that_fails_or_breaks_out_is_said(folder, monkeypatch, capsys, template):
+    (folder / "chat_template.jinja").write_text(template)
+    write_manifest(folder)
+    with pytest.raises(RecipeError, match=r"the chat template fails: .*(unsafe|Range|division)"):
+        talk(monkeypatch, capsys, ["number"], folder)
+
+
+def test_a_template_that_fails_on_a_later_turn_is_noted(folder, monkeypatch, capsys):
+    template = "{% for m in messages %}{{ 1 / (0 if m.content == 'two' else 1) }}{% endfor %}"
+    (folder / "chat_template.jinja").write_text(template)
+    write_manifest(folder)
+    printed = talk(monkeypatch, capsys, ["two"], folder)
+    assert (printed.out, "division by zero" in printed.err) == ("", True)
 
 
 def test_a_terminal_is_prompted(folder, monkeypatch, capsys):

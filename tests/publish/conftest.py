@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from hfrecipes.recipe.manifest import write_manifest
 from hfrecipes.recipe.rundir import RunDir
 
 from .facts import make_facts, make_metrics
@@ -64,6 +65,7 @@ def run(tmp_path: Path, model_folder: Path) -> RunDir:
     """A complete run with everything a real one leaves, clutter included."""
     run = write_run(tmp_path / "runs" / "tiny-docstrings", make_facts(), make_metrics())
     shutil.copytree(model_folder, run.model)
+    write_manifest(run.model, step=40)
     (run.model / "training_args.bin").write_bytes(b"not for publication")
     (run.model / "optimizer.pt").write_bytes(b"not for publication")
     (run.model / "README.md").write_text("a card that a library wrote")

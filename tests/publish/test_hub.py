@@ -6,11 +6,17 @@ import hashlib
 import json
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hfrecipes.publish.hub import publish_run
 from hfrecipes.publish.upload import plan_upload
+from hfrecipes.recipe.manifest import write_manifest
+from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.recipe.rundir import RunDir
 
 from .conftest import READ_ONLY_TOKEN, TOKEN, Hub
@@ -72,6 +78,7 @@ def test_publishing_again_makes_no_commit(hub: Hub, run: RunDir) -> None:
     assert run.facts() == facts
     # Only what changed is pushed, and weights that the run no longer has go.
     (run.model / "model.safetensors").rename(run.model / "model-00001-of-00001.safetensors")
+    write_manifest(run.model)
     third = publish(hub, run, "--repo", "ada/twice", "--message", "sharded")
     assert third.returncode == 0, third.stderr
     head = hub.commits("ada/twice")[-1]
@@ -80,25 +87,117 @@ def test_publishing_again_makes_no_commit(hub: Hub, run: RunDir) -> None:
     assert "model-00001-of-00001.safetensors" in head["files"]
 
 
-def test_a_failure_half_way_leaves_the_run_publishable(hub: Hub, run: RunDir) -> None:
-    before = run.facts_file.read_bytes()
-    hub.fail("/lfs/", 507)
+# What goes wrong, what the user is told, and how many commits the repository has then: the first is the Hub's own.
+FAILURES = {
+    "whoami": ({"path": "/whoami", "status": 500}, "500", 0),
+    "creation": ({"path": "/repos/create", "status": 403}, "may not write to", 0),
+    "tree": ({"path": "/tree/", "status": 500}, "500", 1),
+    "preupload": ({"path": "/preupload/", "status": 500}, "500", 1),
+    "token-revoked-in-the-middle": ({"path": "/preupload/", "status": 401}, "access token is not valid", 1),
+    "batch": ({"path": "/objects/batch", "status": 502}, "502", 1),
+    "storage-full": ({"path": "/lfs/", "status": 507}, "507", 1),
+    "storage-refuses": ({"path": "/lfs/", "status": 403}, "may not write to", 1),
+    "cut-in-the-middle-of-a-file": ({"path": "/lfs/", "how": "cut", "after": 20_000}, "connection broke", 1),
+    "storage-silent": ({"path": "/lfs/", "how": "silent"}, "connection broke", 1),
+    "commit": ({"path": "/commit/", "status": 500}, "500", 1),
+    "commit-cut": ({"path": "/commit/", "how": "cut", "after": 100}, "connection broke", 1),
+    "commit-by-someone-else": ({"path": "/commit/", "status": 412}, "changed by someone else", 1),
+    "answer-to-the-commit-lost": ({"path": "/commit/", "how": "lost"}, "connection broke", 2),
+    "answer-to-the-creation-lost": ({"path": "/repos/create", "how": "lost"}, "connection broke", 1),
+}
+
+
+@pytest.mark.parametrize("point", FAILURES)
+def test_a_failed_push_leaves_the_run_whole_and_is_repeated_once(
+    at_hub: None, hub: Hub, run: RunDir, point: str
+) -> None:
+    failure, said, commits = FAILURES[point]
+    repo_id, before = f"ada/fails-at-{point}", contents(run)
+    tell(hub, "fail", failure | {"times": 1000})
+    with pytest.raises(RecipeError) as caught:
+        publish_run(run, repo_id)
+    assert said in str(caught.value)
+    assert contents(run) == before
+    assert commits_of(hub, repo_id) == commits
+    tell(hub, "heal")
+    done = publish_run(run, repo_id)
+    assert commits_of(hub, repo_id) == 2
+    assert (done.pushed == []) == (commits == 2)
+    head = hub.commits(repo_id)[-1]
+    assert set(head["files"]) - {".gitattributes"} == {file.path_in_repo for file in plan_upload(run, repo_id)}
+    published = run.facts()["published"]
+    assert (published["repo_id"], published["commit"]) == (repo_id, head["sha"])
+    assert {path: data for path, data in contents(run).items() if path != "run.json"} == {
+        path: data for path, data in before.items() if path != "run.json"
+    }
+    after = contents(run)
+    third = publish_run(run, repo_id)
+    assert (third.commit, third.pushed, third.deleted) == (head["sha"], [], [])
+    assert commits_of(hub, repo_id) == 2
+    assert contents(run) == after
+
+
+def test_the_verb_says_what_failed_and_succeeds_the_second_time(hub: Hub, run: RunDir) -> None:
+    tell(hub, "fail", {"path": "/lfs/", "status": 507})
     failed = publish(hub, run, "--repo", "ada/broken")
     assert failed.returncode == 2
     assert "Traceback" not in failed.stderr
     assert "ada/broken" in failed.stderr
-    assert [commit["summary"] for commit in hub.commits("ada/broken")] == ["initial commit"]
-    assert run.facts_file.read_bytes() == before
+    assert "publish it again" in failed.stderr
     assert publish(hub, run, "--repo", "ada/broken").returncode == 0
     assert "model.safetensors" in hub.commits("ada/broken")[-1]["files"]
 
 
-def test_a_commit_by_someone_else_meanwhile_is_said(hub: Hub, run: RunDir) -> None:
-    hub.fail("/commit/", 412)
-    failed = publish(hub, run, "--repo", "ada/raced")
-    assert failed.returncode == 2
-    assert "changed by someone else" in failed.stderr
-    assert "published" not in run.facts()
+@pytest.fixture
+def at_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """This process's client talks to the stand-in, is soon out of patience, and retries without pauses."""
+    from huggingface_hub import close_session, constants
+
+    close_session()
+    for name, value in (("ENDPOINT", hub.url), ("HF_HUB_OFFLINE", False), ("HF_HUB_DISABLE_XET", True)):
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("hfrecipes.publish.hub.SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    yield
+    tell(hub, "heal")
+    close_session()
+
+
+def tell(hub: Hub, what: str, body: dict[str, Any] | None = None) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    direct.open(f"{hub.url}/standin/{what}", data=json.dumps(body or {}).encode(), timeout=10).close()
+
+
+def contents(run: RunDir) -> dict[str, bytes]:
+    """Every byte of a run directory, by path."""
+    files = [path for path in run.path.rglob("*") if path.is_file()]
+    return {path.relative_to(run.path).as_posix(): path.read_bytes() for path in files}
+
+
+def commits_of(hub: Hub, repo_id: str) -> int:
+    file = hub.root / "repos" / "model" / f"{repo_id}.json"
+    return len(json.loads(file.read_text())["commits"]) if file.is_file() else 0
+
+
+def test_what_links_elsewhere_is_not_published(hub: Hub, run: RunDir) -> None:
+    secret = run.path.parent / "private.txt"
+    secret.write_text("nobody is to read this")
+    run.card.symlink_to(secret)
+    for arguments in (["--repo", "ada/linked"], ["--repo", "ada/linked", "--dry-run"]):
+        refused = publish(hub, run, *arguments)
+        assert refused.returncode == 2
+        assert "README.md: error: is a link" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert commits_of(hub, "ada/linked") == 0
+
+
+def test_a_recipe_that_says_so_is_published_publicly(hub: Hub, run: RunDir) -> None:
+    facts = run.facts()
+    run.write_facts(facts | {"recipe": {**facts["recipe"], "publish": {"private": False}}})
+    assert publish(hub, run, "--repo", "ada/said-public").returncode == 0
+    assert hub.repo("ada/said-public")["private"] is False
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import re
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from hfrecipes.cli.publish import add_parser
 from hfrecipes.publish.card import render_card
 from hfrecipes.publish.upload import left_out, plan_upload
+from hfrecipes.recipe.manifest import write_manifest
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.recipe.rundir import RunDir
 
@@ -26,9 +29,6 @@ def test_exactly_the_right_files(run: RunDir) -> None:
     (run.model / "state.pkl").write_bytes(b"x")
     (run.model / "checkpoint-3").mkdir()
     (run.model / "checkpoint-3" / "model.safetensors").write_bytes(b"x")
-    (run.path.parent / "outside.json").write_text("{}")
-    (run.model / "link.json").symlink_to(run.path.parent / "outside.json")
-    (run.model / "dangling.json").symlink_to(run.path / "nowhere")
     paths = [file.path_in_repo for file in plan_upload(run)]
     model = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
     ours = ["README.md", *(f"hfrecipes/{name}" for name in ("metrics.jsonl", "recipe.yaml", "report.html", "run.json"))]
@@ -41,10 +41,32 @@ def test_exactly_the_right_files(run: RunDir) -> None:
         "state.pkl",
         ".cache/x.json",
         "checkpoint-3/model.safetensors",
-        "link.json",
-        "dangling.json",
+        "manifest.json",
     }
-    assert "leads out" in staying["link.json"]
+
+
+@pytest.mark.parametrize("target", ["../../outside.json", "../nowhere"])
+def test_a_link_out_of_the_model_is_refused(run: RunDir, target: str) -> None:
+    (run.path.parent / "outside.json").write_text("{}")
+    (run.model / "link.json").symlink_to(target)
+    with pytest.raises(RecipeError, match=r"link\.json is a link that leads out of the folder"):
+        plan_upload(run)
+    assert run.model / "link.json" in dict(left_out(run))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "manifest.json"])
+@pytest.mark.parametrize("end", [0, -3])
+def test_a_damaged_model_is_not_published(run: RunDir, name: str, end: int, capsys: pytest.CaptureFixture[str]) -> None:
+    (run.model / name).write_bytes((run.model / name).read_bytes()[:end])
+    said = "manifest is damaged" if name == "manifest.json" else rf"{re.escape(name)} has \d+ bytes"
+    with pytest.raises(RecipeError, match=said):
+        plan_upload(run, "ada/x")
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    args = parser.parse_args(["publish", str(run.path), "--dry-run"])
+    with pytest.raises(RecipeError, match=said):
+        args.command(args)
+    assert capsys.readouterr().out == ""
 
 
 def test_hashes_are_those_of_independent_tools(run: RunDir) -> None:
@@ -68,7 +90,8 @@ def test_a_planted_token_is_refused_by_file_and_line(run: RunDir, name: str) -> 
     path = run.model / name
     old = path.read_text() if path.is_file() else "\n"
     path.write_text(json.dumps(json.loads(old) | {"auth": TOKEN}) if name.endswith("json") else f"{old}\n{TOKEN}\n")
-    with pytest.raises(RecipeError, match=re.escape(name)) as refused:
+    write_manifest(run.model)
+    with pytest.raises(RecipeError, match=rf"{re.escape(name)}:\d+: error: holds") as refused:
         plan_upload(run)
     assert TOKEN not in str(refused.value)
 
@@ -78,7 +101,9 @@ def test_tokens_in_facts_samples_and_weights_headers_are_refused(run: RunDir) ->
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(2)}, run.model / "extra.safetensors", metadata={"note": TOKEN})
-    run.write_facts(make_facts(samples=[{"model": "tuned", "prompt": "p", "completion": TOKEN}]))
+    # Facts are written without secrets; these were written by somebody else.
+    facts = make_facts(samples=[{"model": "tuned", "prompt": "p", "completion": TOKEN}])
+    run.facts_file.write_text(json.dumps(facts))
     with pytest.raises(RecipeError) as refused:
         plan_upload(run)
     places = {Path(problem.where.rpartition(":")[0]).name for problem in refused.value.problems}
@@ -88,6 +113,7 @@ def test_tokens_in_facts_samples_and_weights_headers_are_refused(run: RunDir) ->
 def test_paths_of_the_machine_are_taken_out_of_configurations(run: RunDir) -> None:
     config = json.loads((run.model / "config.json").read_text()) | {"_name_or_path": str(run.path / "model")}
     (run.model / "config.json").write_text(json.dumps(config))
+    write_manifest(run.model)
     file = next(file for file in plan_upload(run) if file.path_in_repo == "config.json")
     assert json.loads(file.content) == {key: value for key, value in config.items() if key != "_name_or_path"}
     assert json.loads((run.model / "config.json").read_text()) == config
@@ -103,6 +129,7 @@ def make_adapter(run: RunDir, base: str) -> None:
     (run.model / "model.safetensors").unlink()
     (run.model / "config.json").unlink()
     model.save_pretrained(run.model)
+    write_manifest(run.model)
     run.write_facts(make_facts(model__adapter={"method": "lora", "r": 2}, model__base=base))
 
 

@@ -12,16 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from hfrecipes.cli.main import main
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.stages.launch import find_launcher, launch_command
 from tests.stages.test_batches import PRETRAIN
 
+FLAGS = {"smoke": False, "resume": False, "overwrite": False, "quiet": False, "allow_change": []}
+
 
 def arguments(**changes: object) -> argparse.Namespace:
     words = {"recipe": "r.yaml", "overrides": ["a.b=1"], "runs_dir": Path("runs")}
-    return argparse.Namespace(
-        **{**words, "smoke": False, "resume": False, "overwrite": False, "quiet": False, **changes}
-    )
+    return argparse.Namespace(**{**words, **FLAGS, **changes})
 
 
 def test_the_line() -> None:
@@ -31,9 +32,53 @@ def test_the_line() -> None:
     assert command[command.index("-m") :] == ["-m", "hfrecipes", "r.yaml", "a.b=1", "--runs-dir", "runs", "--resume"]
 
 
+def test_changes_that_are_allowed_reach_the_workers() -> None:
+    command = launch_command(find_launcher("cpu"), 2, arguments(resume=True, allow_change=["a.b", "c"]))
+    assert command[-5:] == ["--resume", "--allow-change", "a.b", "--allow-change", "c"]
+
+
 def test_an_unknown_launcher_is_named_with_the_nearest() -> None:
     with pytest.raises(RecipeError, match=r"did you mean fsdp2\?"):
         find_launcher("fsdp3")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("kind: pretrain\n", "distributed_type"),
+        ("distributed_type: MULTI_GPU\nnum_proceses: 2\n", "num_proceses"),
+        ("distributed_type: MULTI_GPU\nnum_machines: two\n", "num_machines"),
+        ("distributed_type: [MULTI_GPU\n", "launcher.yaml:"),
+        ("- 1\n", "not an accelerate configuration"),
+        ("", "not an accelerate configuration"),
+    ],
+)
+def test_a_file_that_is_no_configuration_of_accelerate_is_refused(text: str, fault: str, tmp_path: Path) -> None:
+    file = tmp_path / "launcher.yaml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=fault) as caught:
+        find_launcher(str(file))
+    assert str(caught.value).startswith(str(file))
+
+
+def test_a_file_of_ones_own_is_taken() -> None:
+    file = find_launcher("cpu")
+    assert find_launcher(str(file)) == file
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["--allow-change", "training.max_steps"], "say --resume too"),
+        (["--resume", "--overwrite"], "contradict each other"),
+    ],
+)
+@pytest.mark.parametrize("launcher", [[], ["--launcher", "cpu"]])
+def test_options_that_contradict_are_refused_before_anything_starts(
+    words: list[str], fault: str, launcher: list[str], capfd: pytest.CaptureFixture
+) -> None:
+    assert main(["run", "no-such-recipe.yaml", *words, *launcher]) == 2
+    assert fault in capfd.readouterr().err
 
 
 def test_two_processes_through_the_verb(tmp_path: Path) -> None:
@@ -42,7 +87,8 @@ def test_two_processes_through_the_verb(tmp_path: Path) -> None:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
-    printed = next(line for line in result.stderr.splitlines() if line.startswith("accelerate launch"))
+    printed = next(line for line in result.stderr.splitlines() if "accelerate launch" in line)
+    assert printed.startswith("TORCH_ELASTIC_SHUTDOWN_TIMEOUT=")
     assert shlex.split(printed)[-5:] == ["-m", "hfrecipes", "recipe.yaml", "--runs-dir", "runs"]
     facts = json.loads((tmp_path / "runs" / "recipe" / "run.json").read_text())
     assert facts["hardware"]["world_size"] == 2

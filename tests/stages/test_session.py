@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from hfrecipes import RecipeError, RunDir, RunOptions, build, load_recipe, run
 from hfrecipes.publish.lint import lint_card
+from hfrecipes.recipe.manifest import write_manifest
+from hfrecipes.recipe.stops import PoisonedRunError
 from tests.stages.conftest import write_recipes
 
 # Run where hfrecipes cannot be imported: what comes out is plain transformers and peft.
@@ -120,10 +122,12 @@ def test_a_resumed_run_ends_like_one_that_was_not_cut(finished: Path, tmp_path: 
     assert all(tensor.equal(theirs[name]) for name, tensor in ours.items())
 
 
-def test_nothing_to_resume(tmp_path: Path) -> None:
-    recipe = load_recipe(write_recipes(tmp_path) / "base.yaml")
-    with pytest.raises(RecipeError, match="no checkpoint that can be resumed"):
-        run(recipe, options=RunOptions(runs_dir=tmp_path / "runs", resume=True, quiet=True))
+def test_a_run_that_has_not_begun_is_begun_by_resume(tmp_path: Path) -> None:
+    """So that one and the same line serves the first start and every start after a preemption."""
+    recipe = load_recipe(write_recipes(tmp_path) / "base.yaml", ["training.max_steps=2"])
+    begun = RunDir(run(recipe, options=RunOptions(runs_dir=tmp_path / "runs", resume=True, quiet=True)))
+    assert begun.facts()["status"] == "complete"
+    assert begun.facts()["sessions"][0]["first_step"] == 0
 
 
 def test_poisoned_weights_stop_the_run(finished: Path, tmp_path: Path) -> None:
@@ -132,13 +136,11 @@ def test_poisoned_weights_stop_the_run(finished: Path, tmp_path: Path) -> None:
     tensors = load_file(model / "model.safetensors")
     tensors["model.norm.weight"][0] = float("nan")
     save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    write_manifest(model)
     recipe = load_recipe(write_recipes(tmp_path) / "tuned.yaml", [f"model.name_or_path={model}"])
-    with pytest.raises(FloatingPointError, match="step 1"):
+    with pytest.raises(PoisonedRunError, match=r"before the first step, .*norm\.weight holds nan"):
         run(recipe, options=RunOptions(runs_dir=tmp_path / "runs", quiet=True))
-    facts = RunDir(tmp_path / "runs" / "tuned").facts()
-    assert facts["status"] == "failed"
-    assert not (tmp_path / "runs" / "tuned" / "model").exists()
-    assert not list((tmp_path / "runs" / "tuned").rglob("*.safetensors"))
+    assert not [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
 
 
 def test_build_gives_the_stock_trainer(finished: Path, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 from hfrecipes.objectives.clm import PackedCollator
+from hfrecipes.recipe.stops import PoisonedRunError
 from hfrecipes.trainers.language_modeling import PretrainTrainer
-from hfrecipes.trainers.mixin import NonFiniteLossError
 from hfrecipes.trainers.saved import verify_saved
 from tests.trainers.conftest import SIZES, VOCABULARY
 
@@ -32,7 +32,9 @@ def make_trainer(model: Any, folder: Path, cls: type[Trainer] = PretrainTrainer,
     args = TrainingArguments(
         str(folder), use_cpu=True, remove_unused_columns=False, logging_nan_inf_filter=False, disable_tqdm=True, **words
     )
-    return cls(model=model, args=args, train_dataset=rows(), data_collator=PackedCollator(0))
+    # Measured on what it learns from, where the words ask for it.
+    measured = rows() if "eval_strategy" in words else None
+    return cls(model=model, args=args, train_dataset=rows(), eval_dataset=measured, data_collator=PackedCollator(0))
 
 
 def losses(trainer: Trainer) -> list[float]:
@@ -60,7 +62,7 @@ def test_nan_weights_stop_before_anything_is_saved(tiny_model: Callable, tmp_pat
     with torch.no_grad():
         model.lm_head.weight[5, 0] = float("nan")
     trainer = make_trainer(model, tmp_path, save_steps=1)
-    with pytest.raises(NonFiniteLossError, match="step 1"):
+    with pytest.raises(PoisonedRunError, match="step 1"):
         trainer.train()
     assert not list(tmp_path.glob("checkpoint-*"))
 

@@ -1,0 +1,226 @@
+"""Whether a run that is resumed is the run that began: what may differ, what must not, and what was allowed to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.manifest import MANIFEST
+from hfrecipes.recipe.problem import Problem, RecipeError
+
+# What these say changes neither the data, nor the steps, nor what they learn.
+_HARMLESS = (
+    "name",
+    "publish",
+    "evaluation",
+    "training.per_device_train_batch_size",
+    "training.per_device_eval_batch_size",
+    "training.dataloader_",
+    "training.logging_",
+    "training.save_",
+    "training.report_to",
+)
+# What these say decides the size of the steps, not the data.
+_SCHEDULE = (
+    "training.max_steps",
+    "training.num_train_epochs",
+    "training.learning_rate",
+    "training.lr_scheduler_",
+    "training.warmup_steps",
+    "training.optim",
+    "training.optim_",
+    "training.weight_decay",
+    "training.adam_",
+    "training.max_grad_norm",
+)
+_SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What differs from the run that began, and was allowed to.
+
+    Args:
+        accepted: `key was A, is B` for each.
+        replan: Whether the schedule or the optimizer is among them.
+    """
+
+    accepted: tuple[str, ...] = ()
+    replan: bool = False
+
+
+def compare_recipes(before: dict[str, Any], recipe: Recipe, allowed: Sequence[str], where: Path) -> Changes:
+    """Compares the resolved recipe a run began with and the one it is resumed with.
+
+    Args:
+        before: The values it began with.
+        recipe: Today's, resolved.
+        allowed: Dotted keys that were changed on purpose; a key stands for all below it.
+        where: The run directory.
+
+    Raises:
+        RecipeError: naming the keys that differ and were not allowed to, and allowed ones that do not differ.
+    """
+    old, new = flatten(before), flatten(recipe.values)
+    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    changed = [key for key in changed if not _begins(key, _HARMLESS)]
+    refused = [key for key in changed if not _is_allowed(key, allowed)]
+    if refused:
+        shown = "; ".join(_change(key, old, new) for key in refused[:_SHOWN])
+        flags = " ".join(f"--allow-change {key}" for key in refused[:_SHOWN])
+        fix = f"resume the recipe as it was, begin a run of another name, or where it is meant: {flags}"
+        raise RecipeError(Problem(str(where), f"the recipe has changed since this run began: {shown}", fix))
+    accepted = [key for key in changed if key not in refused]
+    return Changes(tuple(_change(key, old, new) for key in accepted), any(_begins(key, _SCHEDULE) for key in accepted))
+
+
+def refuse_idle_allowances(allowed: Sequence[str], changes: Changes, where: Path) -> None:
+    """A key that is allowed to differ and does not is a misspelt one.
+
+    Raises:
+        RecipeError: naming it. `data` and `model` may be allowed alone: what they name can change under the same words.
+    """
+    keys = [change.split(" was ")[0] for change in changes.accepted]
+    idle = [name for name in allowed if not any(_is_allowed(key, [name]) for key in keys) and name not in _PARTS]
+    if idle:
+        fix = f"these have changed: {', '.join(keys)}" if keys else "nothing has changed: resume without it"
+        raise RecipeError(Problem(f"--allow-change {idle[0]}", f"{idle[0]} is as it was in {where}", fix))
+
+
+def fingerprint(recipe: Recipe, data: str) -> dict[str, Any]:
+    """What decides the steps of a run, whatever the number of processes; written into every checkpoint's manifest.
+
+    Args:
+        recipe: Resolved.
+        data: Fingerprint of the prepared rows.
+    """
+    values = flatten(recipe.values)
+    return {
+        "data": data,
+        "training.global_batch_size": recipe.get("training.global_batch_size"),
+        "training.seed": recipe.get("training.seed"),
+        "schedule": {key: value for key, value in values.items() if _begins(key, _SCHEDULE)},
+        "model": _starting_weights(recipe),
+    }
+
+
+_PARTS = ("data", "model")
+
+
+def compare_fingerprints(
+    before: dict[str, Any], now: dict[str, Any], changes: Changes, allowed: Sequence[str], where: Path
+) -> list[str]:
+    """Compares a checkpoint's fingerprint with today's; finds what changed under the same words of the recipe.
+
+    Returns:
+        What differs and was allowed to, in words.
+
+    Raises:
+        RecipeError: naming what differs and was not allowed to.
+    """
+    keys = [change.split(" was ")[0] for change in changes.accepted]
+    refused, accepted = [], []
+    for part in now:
+        if part not in before or before[part] == now[part]:
+            continue
+        words = _DIFFERENCES.get(part, f"{part} was {before[part]}, is {now[part]}")
+        (accepted if _is_excused(part, keys, allowed) else refused).append((part, words))
+    if refused:
+        shown = "; ".join(words for _, words in refused)
+        flags = " ".join(f"--allow-change {part}" for part, _ in refused)
+        fix = f"put back what was there, begin a run of another name, or where it is meant: {flags}"
+        raise RecipeError(Problem(str(where), f"this checkpoint belongs to another run: {shown}", fix))
+    return [words for _, words in accepted]
+
+
+_DIFFERENCES = {
+    "data": "the data has changed (rows, tokenizer or packing are others than the run began with)",
+    "model": "the model that the adapter stands on has changed",
+}
+
+
+def other_conditions(earlier: dict[str, Any], manifest: dict[str, Any], world_size: int) -> list[str]:
+    """What may make the rest of the run differ in its last bits, or in what is drawn at random.
+
+    Args:
+        earlier: Facts of the session before.
+        manifest: Of the checkpoint.
+        world_size: Processes of today.
+    """
+    lines = []
+    processes = manifest.get("world_size", world_size)
+    if processes != world_size:
+        drawn = "what the model draws at random (dropout) is drawn anew from here"
+        lines.append(f"saved by {processes} process(es), resumed by {world_size}: {drawn}")
+    before = earlier.get("versions", {})
+    for name in ("torch", "transformers", "trl", "peft", "accelerate"):
+        if name in before and before[name] != version(name):
+            lines.append(
+                f"{name} was {before[name]}, is {version(name)}: the rest of the run may differ in its last bits"
+            )
+    return lines
+
+
+def _is_excused(part: str, keys: Sequence[str], allowed: Sequence[str]) -> bool:
+    if part in allowed or any(_is_allowed(key, [part]) for key in keys):
+        return True
+    if part == "schedule":
+        return any(_begins(key, _SCHEDULE) for key in keys)
+    # Lengths, packing and the tokenizer make other rows of the same text.
+    return part == "data" and any(not _begins(key, _SCHEDULE) for key in keys)
+
+
+def _starting_weights(recipe: Recipe) -> str | None:
+    """What an adapter stands on; a model that is trained whole lies in the checkpoint itself."""
+    name = recipe.get("model.name_or_path")
+    if name is None or recipe.get("adapter") is None:
+        return None
+    folder = recipe.find_file(name)
+    if not folder.is_dir():
+        return f"{name}@{recipe.get('model.revision')}"
+    return hashlib.sha256("".join(sorted(_identity(folder))).encode()).hexdigest()[:32]
+
+
+def _identity(folder: Path) -> Iterable[str]:
+    if (folder / MANIFEST).is_file():
+        # It holds the hashes of all the others.
+        return [(folder / MANIFEST).read_text(encoding="utf-8")]
+    files = [*folder.glob("*.safetensors"), *folder.glob("*config.json")]
+    return [f"{path.name} {path.stat().st_size} {_small_hash(path)}" for path in files]
+
+
+def _small_hash(path: Path) -> str:
+    """Of the header alone where it is weights: reading all of a large model at each start would take its time."""
+    with path.open("rb") as file:
+        return hashlib.sha256(file.read(2**20)).hexdigest()
+
+
+def flatten(value: Any, key: str = "") -> dict[str, Any]:
+    """Nested dicts and lists as one dict by dotted key."""
+    if not isinstance(value, dict | list) or not value:
+        return {key: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    parts = [flatten(item, f"{key}.{inner}" if key else str(inner)) for inner, item in items]
+    return {name: leaf for part in parts for name, leaf in part.items()}
+
+
+def _begins(key: str, prefixes: Sequence[str]) -> bool:
+    """Whether a key is one of these or below it; a prefix that ends in `_` stands for all keys that begin so."""
+    return any(key == prefix or key.startswith(prefix if prefix[-1] == "_" else f"{prefix}.") for prefix in prefixes)
+
+
+def _is_allowed(key: str, allowed: Sequence[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in allowed)
+
+
+def _change(key: str, old: dict[str, Any], new: dict[str, Any]) -> str:
+    def shown(values: dict[str, Any]) -> str:
+        return json.dumps(values[key], ensure_ascii=False, default=str) if key in values else "absent"
+
+    return f"{key} was {shown(old)}, is {shown(new)}"

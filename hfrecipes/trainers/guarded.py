@@ -1,0 +1,149 @@
+"""The guards of a training: nothing is saved after a loss, a gradient or a weight has left all bounds."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hfrecipes.callbacks.folders import last_finished
+from hfrecipes.data.gate import describe_rows
+from hfrecipes.recipe.stops import PoisonedRunError
+from hfrecipes.trainers.weights import poisoned_weight
+
+# A loss of this many times that of guessing among all tokens is no spike: the weights have been thrown away.
+DIVERGED = 10.0
+# Rows whose text is shown, and rows that are named at most.
+_SHOWN_ROWS, _LISTED_ROWS = 3, 20
+
+
+class GuardedTrainer:
+    """Comes before the Trainer class in the bases.
+
+    Features:
+        * a loss that is not finite, or beyond `loss_bound`, and a gradient that is not finite stop the run: before the
+          optimizer's step on a CPU; on a GPU, where reading them at each step would stall the queue, before anything is
+          logged, measured or saved;
+        * weights are looked at before they are saved, and before the first step;
+        * every process stops at the same step.
+    """
+
+    @property
+    def loss_bound(self) -> float:
+        """The loss beyond which a run has diverged; infinite where the size of the vocabulary is not known."""
+        vocabulary = getattr(self.model.config.get_text_config(), "vocab_size", None)
+        return DIVERGED * math.log(vocabulary) if vocabulary and vocabulary > 1 else math.inf
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        self._count_micro_batch()
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        # Not `>`: nan compares false with everything.
+        self._watch("loss", loss, ~(loss.abs() <= self.loss_bound))
+        if self.args.world_size == 1 and loss.device.type == "cpu":
+            self.refuse_poison()
+        return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm)
+        if norm is None or self._gradients_may_overflow():
+            return norm
+        tensor = torch.as_tensor(norm).detach()
+        tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+        self._watch("gradient", tensor, ~torch.isfinite(tensor))
+        if tensor.device.type == "cpu":
+            # The norm is that of the averaged gradient: every process reads the same one.
+            self.refuse_poison()
+        return norm
+
+    def _gradients_may_overflow(self) -> bool:
+        """Loss scaling lets gradients overflow on purpose and skips such a step."""
+        return self.accelerator.scaler is not None or self.is_deepspeed_enabled
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        if self.control.should_log or self.control.should_save or self.control.should_evaluate:
+            self._agree()
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def refuse_poisoned_weights(self, where: str) -> None:
+        """Raises where a weight holds nan or infinity, or has grown beyond what half precision can hold.
+
+        Raises:
+            PoisonedRunError: on every process, naming the weight.
+        """
+        found = poisoned_weight(self.model)
+        if not self._anywhere(found is not None):
+            return
+        what = found or "a weight in another process's part"
+        raise PoisonedRunError(f"{where}, {what}. {self._what_stands()}")
+
+    def refuse_poison(self) -> None:
+        """Raises where any loss or gradient since the start was bad.
+
+        Raises:
+            PoisonedRunError: naming the step, the rows of its batch and the last checkpoint.
+        """
+        for kind, (step, value) in self._watched().items():
+            if int(step) >= 0:
+                raise PoisonedRunError(self._report(kind, int(step), float(value)))
+
+    def _watch(self, kind: str, value: torch.Tensor, bad: torch.Tensor) -> None:
+        """Remembers the first bad step and value, without waiting for the device."""
+        step, first = self._watched().get(kind, (torch.tensor(-1, device=value.device), value.detach()))
+        new = bad & (step < 0)
+        now = torch.tensor(self.state.global_step + 1, device=value.device)
+        self._watched()[kind] = (torch.where(new, now, step), torch.where(new, value.detach(), first))
+
+    def _watched(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        if not hasattr(self, "_first_bad"):
+            self._first_bad: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        return self._first_bad
+
+    def _agree(self) -> None:
+        """Every process learns of what was bad on any of them; else the others would wait for it in the next collective."""
+        bad = any(int(step) >= 0 for step, _ in self._watched().values()) if self._watched() else False
+        if not self._anywhere(bad):
+            return
+        self.refuse_poison()
+        message = f"the loss of another process left all bounds before step {self.state.global_step + 1}"
+        raise PoisonedRunError(f"{message}. {self._what_stands()}")
+
+    def _anywhere(self, flag: bool) -> bool:
+        if self.args.world_size == 1:
+            return flag
+        return bool(self.accelerator.gather(torch.tensor([int(flag)], device=self.accelerator.device)).any())
+
+    # What a message says
+
+    def _report(self, kind: str, step: int, value: float) -> str:
+        if math.isfinite(value):
+            bound = f"{DIVERGED:g} times what guessing would cost ({self.loss_bound / DIVERGED:.3g})"
+            what = f"the loss is {value:.4g} at step {step}, more than {bound}: the run has diverged"
+        else:
+            what = f"the {'norm of the gradient' if kind == 'gradient' else 'loss'} is {value} at step {step}"
+        rate = f"learning_rate is {self._get_learning_rate():.3g} there" if self.lr_scheduler is not None else ""
+        mend = f"lower training.learning_rate ({rate}), or look at these rows and at the weights it began with"
+        return f"{what}. {self._rows_of(step)}. {self._what_stands()} To mend: {mend}"
+
+    def _what_stands(self) -> str:
+        last = last_finished(Path(self.args.output_dir))
+        return f"Nothing was saved after that; {f'{last.name} is whole.' if last else 'there is no checkpoint yet.'}"
+
+    def _rows_of(self, step: int) -> str:
+        """The rows of a step's batch; those of the micro-batch alone where it is known."""
+        batch, micro = self.global_batch_size, self.args.train_batch_size
+        rows = self._get_train_sampler().order((step - 1) * batch, step * batch).tolist()
+        if self.args.world_size == 1 and step == self.state.global_step + 1 and self._micro[0] == step:
+            rows = rows[self._micro[1] * micro : (self._micro[1] + 1) * micro] or rows
+        told = "; ".join(describe_rows(self.train_dataset, rows, self._decode, _SHOWN_ROWS))
+        others = f" ({', '.join(map(str, rows[_SHOWN_ROWS:_LISTED_ROWS]))} …)" if len(rows) > _SHOWN_ROWS else ""
+        return f"Its batch held {told}{others}"
+
+    def _decode(self, ids: list[int]) -> str:
+        return self.processing_class.decode(ids) if self.processing_class is not None else str(ids)
+
+    def _count_micro_batch(self) -> None:
+        step, micro = getattr(self, "_micro", (0, 0))
+        now = self.state.global_step + 1
+        self._micro = (now, micro + 1 if step == now else 0)

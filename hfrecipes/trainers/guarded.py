@@ -90,9 +90,10 @@ class GuardedTrainer:
 
     def _watch(self, kind: str, value: torch.Tensor, bad: torch.Tensor) -> None:
         """Remembers the first bad step and value, without waiting for the device."""
-        step, first = self._watched().get(kind, (torch.tensor(-1, device=value.device), value.detach()))
+        # `full` fills on the device; a number copied to it would wait for all that is queued there.
+        step, first = self._watched().get(kind, (torch.full((), -1, device=value.device), value.detach()))
         new = bad & (step < 0)
-        now = torch.tensor(self.state.global_step + 1, device=value.device)
+        now = torch.full((), self.state.global_step + 1, device=value.device)
         self._watched()[kind] = (torch.where(new, now, step), torch.where(new, value.detach(), first))
 
     def _watched(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

@@ -27,6 +27,9 @@ _NEEDS: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("torch_compile_mode", "torch_compile", (True,)),
     ("torch_compile_backend", "torch_compile", (True,)),
 )
+# Beyond this a step of Adam is larger than the weights that it moves.
+_LARGEST_RATE = 0.1
+_MOVE_BY_THE_RATE = ("adam", "lion", "ademamix", "paged_adam", "paged_lion", "stable_adam", "nadam", "radam")
 
 
 def agreement_problems(recipe: Recipe, num_processes: int) -> list[Problem]:
@@ -39,6 +42,7 @@ def agreement_problems(recipe: Recipe, num_processes: int) -> list[Problem]:
         *_evaluation_problems(recipe),
         *_training_problems(recipe),
         *_schedule_problems(recipe),
+        *_rate_problems(recipe),
         *_packing_problems(recipe),
     ]
 
@@ -166,6 +170,15 @@ def _schedule_problems(recipe: Recipe) -> Iterator[Problem]:
         yield Problem(recipe.where("training.lr_scheduler_type"), fault, "add data.eval, or take another schedule")
     if training.get("load_best_model_at_end"):
         yield from _best_model_problems(recipe, strategy)
+
+
+def _rate_problems(recipe: Recipe) -> Iterator[Problem]:
+    """Adam and its kin move each weight by about the learning rate in each step, whatever the gradient."""
+    rate, optimizer = recipe.get("training.learning_rate"), str(recipe.get("training.optim", "adamw"))
+    if isinstance(rate, int | float) and rate > _LARGEST_RATE and optimizer.startswith(_MOVE_BY_THE_RATE):
+        fault = f"training.learning_rate is {rate:g}: {optimizer} moves every weight by about as much in each step"
+        fix = "usual are 1e-5 to 1e-2"
+        yield Problem(recipe.where("training.learning_rate"), fault, fix, "warning")
 
 
 def _best_model_problems(recipe: Recipe, eval_strategy: str) -> Iterator[Problem]:

@@ -103,8 +103,7 @@ class GuardedTrainer:
 
     def _agree(self) -> None:
         """Every process learns of what was bad on any of them; else the others would wait for it in the next collective."""
-        bad = any(int(step) >= 0 for step, _ in self._watched().values()) if self._watched() else False
-        if not self._anywhere(bad):
+        if not self._anywhere(any(int(step) >= 0 for step, _ in self._watched().values())):
             return
         self.refuse_poison()
         message = f"the loss of another process left all bounds before step {self.state.global_step + 1}"
@@ -138,8 +137,8 @@ class GuardedTrainer:
         if self.args.world_size == 1 and step == self.state.global_step + 1 and self._micro[0] == step:
             rows = rows[self._micro[1] * micro : (self._micro[1] + 1) * micro] or rows
         told = "; ".join(describe_rows(self.train_dataset, rows, self._decode, _SHOWN_ROWS))
-        others = f" ({', '.join(map(str, rows[_SHOWN_ROWS:_LISTED_ROWS]))} …)" if len(rows) > _SHOWN_ROWS else ""
-        return f"Its batch held {told}{others}"
+        others = ", ".join(map(str, rows[_SHOWN_ROWS:_LISTED_ROWS])) + (" …" if len(rows) > _LISTED_ROWS else "")
+        return f"Its batch held {told}{f' ({others})' if others else ''}"
 
     def _decode(self, ids: list[int]) -> str:
         return self.processing_class.decode(ids) if self.processing_class is not None else str(ids)

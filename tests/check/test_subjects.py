@@ -342,3 +342,14 @@ def test_installed_versions_with_known_faults_are_errors(monkeypatch: pytest.Mon
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.5.1" if name == "torch" else real(name))
     assert ["CVE-2026-1839" in fault for fault in errors(good())] == [True]
     assert ["CVE-2026-1839" in fault for fault in errors(load_recipe("pipeline.yaml"))] == [True]
+
+
+@pytest.mark.parametrize(
+    ("rate", "optimizer", "warned"),
+    [("1e6", "adamw_torch", True), ("0.5", "lion_8bit", True), ("1e-3", "adamw_torch", False), ("0.5", "sgd", False)],
+)
+def test_a_rate_that_moves_weights_too_far_is_warned_of(
+    in_broken: Path, rate: str, optimizer: str, warned: bool
+) -> None:
+    problems = found(good(f"training.learning_rate={rate}", f"training.optim={optimizer}"))
+    assert any("moves every weight" in problem.message for problem in problems) == warned

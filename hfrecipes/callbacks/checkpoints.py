@@ -61,6 +61,7 @@ class CheckpointCallback(TrainerCallback):
         # Not before: every callback has seen the training begin by now, and will see it end.
         if self.trainer.resumed_from is not None:
             self.trainer.end_if_nothing_is_left()
+        self.trainer.set_sampler_epoch()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         accumulators = self.trainer.accumulators()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -92,7 +93,8 @@ def remove_checkpoint(folder: Path) -> None:
     if folder.is_symlink():
         folder.unlink()
         return
-    (folder / MANIFEST).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (folder / MANIFEST).unlink()
     shutil.rmtree(folder, ignore_errors=True)
 
 

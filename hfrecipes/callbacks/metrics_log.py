@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from hfrecipes.recipe.rundir import read_metrics_line, write_atomically
+from hfrecipes.recipe.rundir import read_metrics, write_atomically
 from hfrecipes.recipe.secrets import redact, redact_values
 
 
@@ -26,12 +26,14 @@ class MetricsLogCallback(TrainerCallback):
         self.file = file
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if not state.is_world_process_zero or not self.file.is_file():
+        if not state.is_world_process_zero:
             return
-        lines = self.file.read_text(encoding="utf-8", errors="replace").split("\n") if state.global_step else []
-        entries = [(line, read_metrics_line(line)) for line in lines]
-        kept = [line for line, entry in entries if entry is not None and _stays(entry, state.global_step)]
-        write_atomically(self.file, "".join(f"{line}\n" for line in kept))
+        earlier = read_metrics(self.file) if state.global_step else []
+        kept = [entry for entry in earlier if _stays(entry, state.global_step)]
+        if state.global_step and not kept:
+            # The checkpoint knows what was logged before it, but for the time.
+            kept = [_in_order(entry) for entry in state.log_history]
+        write_atomically(self.file, "".join(f"{json.dumps(entry, default=_text)}\n" for entry in kept))
 
     def on_log(
         self,
@@ -52,6 +54,11 @@ class MetricsLogCallback(TrainerCallback):
 def _stays(entry: dict[str, Any], step: int) -> bool:
     # A session that was interrupted has ended with a summary of its own; the run has one, at its end.
     return entry["step"] <= step and "train_runtime" not in entry
+
+
+def _in_order(entry: dict[str, Any]) -> dict[str, Any]:
+    values = {key: _number(value) for key, value in entry.items() if key not in ("step", "epoch")}
+    return {"step": entry["step"], "epoch": entry.get("epoch"), **redact_values(values)}
 
 
 def _number(value: Any) -> Any:

@@ -119,6 +119,14 @@ def _fault_of(facts: Any) -> str | None:
     return None
 
 
+def read_metrics(file: Path) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl` that are whole; none where there is no such file."""
+    if not file.is_file():
+        return []
+    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    return [entry for line in lines if (entry := read_metrics_line(line)) is not None]
+
+
 def read_metrics_line(line: str) -> dict[str, Any] | None:
     """One line of `metrics.jsonl`; None where it is not one."""
     try:

@@ -13,6 +13,7 @@ from typing import Any
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.manifest import MANIFEST
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.trainers.arguments import PREPARED
 
 # What these say changes neither the data, nor the steps, nor what they learn.
 _HARMLESS = (
@@ -39,6 +40,17 @@ _SCHEDULE = (
     "training.adam_",
     "training.max_grad_norm",
 )
+# What these say decides which rows are made of the same text.
+_ROWS = (
+    "data",
+    "model.name_or_path",
+    "model.revision",
+    "model.tokenizer",
+    "training.max_length",
+    "training.packing",
+    "training.packing_strategy",
+    *(f"training.{word}" for word in sorted(PREPARED)),
+)
 _SHOWN = 6
 
 
@@ -48,11 +60,13 @@ class Changes:
 
     Args:
         accepted: `key was A, is B` for each.
-        replan: Whether the schedule or the optimizer is among them.
+        harmless: The same of what needs no permission.
+        known: Whether there was a recipe to compare with.
     """
 
     accepted: tuple[str, ...] = ()
-    replan: bool = False
+    harmless: tuple[str, ...] = ()
+    known: bool = True
 
 
 def compare_recipes(before: dict[str, Any], recipe: Recipe, allowed: Sequence[str], where: Path) -> Changes:
@@ -68,8 +82,8 @@ def compare_recipes(before: dict[str, Any], recipe: Recipe, allowed: Sequence[st
         RecipeError: naming the keys that differ and were not allowed to, and allowed ones that do not differ.
     """
     old, new = flatten(before), flatten(recipe.values)
-    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-    changed = [key for key in changed if not _begins(key, _HARMLESS)]
+    differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    changed = [key for key in differing if not _begins(key, _HARMLESS)]
     refused = [key for key in changed if not _is_allowed(key, allowed)]
     if refused:
         shown = "; ".join(_change(key, old, new) for key in refused[:_SHOWN])
@@ -77,16 +91,20 @@ def compare_recipes(before: dict[str, Any], recipe: Recipe, allowed: Sequence[st
         fix = f"resume the recipe as it was, begin a run of another name, or where it is meant: {flags}"
         raise RecipeError(Problem(str(where), f"the recipe has changed since this run began: {shown}", fix))
     accepted = [key for key in changed if key not in refused]
-    return Changes(tuple(_change(key, old, new) for key in accepted), any(_begins(key, _SCHEDULE) for key in accepted))
+    harmless = [key for key in differing if key not in changed]
+    return Changes(*(tuple(_change(key, old, new) for key in keys) for keys in (accepted, harmless)))
 
 
-def refuse_idle_allowances(allowed: Sequence[str], changes: Changes, where: Path) -> None:
-    """A key that is allowed to differ and does not is a misspelt one.
+def refuse_idle_allowances(allowed: Sequence[str], changes: Changes, earlier: dict[str, Any], where: Path) -> None:
+    """A key that is allowed to differ and does not is a misspelt one, unless it did in a session before.
+
+    So the line that extends a run may be given again after the extension was cut off, too.
 
     Raises:
         RecipeError: naming it. `data` and `model` may be allowed alone: what they name can change under the same words.
     """
-    keys = [change.split(" was ")[0] for change in changes.accepted]
+    before = [change for session in earlier.get("sessions") or [] for change in session.get("changes") or []]
+    keys = [str(change).split(" was ")[0] for change in [*changes.accepted, *before]]
     idle = [name for name in allowed if not any(_is_allowed(key, [name]) for key in keys) and name not in _PARTS]
     if idle:
         fix = f"these have changed: {', '.join(keys)}" if keys else "nothing has changed: resume without it"
@@ -116,7 +134,14 @@ _PARTS = ("data", "model")
 def compare_fingerprints(
     before: dict[str, Any], now: dict[str, Any], changes: Changes, allowed: Sequence[str], where: Path
 ) -> list[str]:
-    """Compares a checkpoint's fingerprint with today's; finds what changed under the same words of the recipe.
+    """Compares the fingerprint a run had with today's; finds what changed under the same words of the recipe.
+
+    Args:
+        before: That of the session before, or of the checkpoint where the session's is lost.
+        now: Today's.
+        changes: From `compare_recipes`.
+        allowed: Keys that were changed on purpose.
+        where: The checkpoint.
 
     Returns:
         What differs and was allowed to, in words.
@@ -124,7 +149,8 @@ def compare_fingerprints(
     Raises:
         RecipeError: naming what differs and was not allowed to.
     """
-    keys = [change.split(" was ")[0] for change in changes.accepted]
+    # Where the recipe of the session before is lost, there is only the user's word.
+    keys = [change.split(" was ")[0] for change in changes.accepted] if changes.known else list(allowed)
     refused, accepted = [], []
     for part in now:
         if part not in before or before[part] == now[part]:
@@ -172,8 +198,7 @@ def _is_excused(part: str, keys: Sequence[str], allowed: Sequence[str]) -> bool:
         return True
     if part == "schedule":
         return any(_begins(key, _SCHEDULE) for key in keys)
-    # Lengths, packing and the tokenizer make other rows of the same text.
-    return part == "data" and any(not _begins(key, _SCHEDULE) for key in keys)
+    return part == "data" and any(_begins(key, _ROWS) for key in keys)
 
 
 def _starting_weights(recipe: Recipe) -> str | None:

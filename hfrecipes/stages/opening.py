@@ -13,10 +13,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hfrecipes.callbacks.folders import list_checkpoints, newest_valid, remove_checkpoint, step_of
+from hfrecipes.plan.disk import DEFAULT_SAVE_STEPS
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.manifest import MANIFEST, UNFINISHED, faults_of, read_manifest
 from hfrecipes.recipe.problem import Problem, RecipeError
-from hfrecipes.recipe.rundir import RunDir, refuse_links, write_atomically
+from hfrecipes.recipe.rundir import RunDir, read_metrics, refuse_links, write_atomically
 from hfrecipes.recipe.yaml_writer import dump_yaml
 from hfrecipes.stages.changes import (
     Changes,
@@ -36,13 +37,17 @@ class Start:
         checkpoint: What it goes on from; None where it begins.
         skipped: Newer checkpoints that cannot be used, and why, by name.
         earlier: The facts of the run that is gone on with; empty where it begins, or where they are lost.
-        changes: What was changed in its recipe on purpose.
+        changes: What was changed in its recipe.
+        complete: Whether this very recipe has been run to its end here.
+        trained: Whether its model has been trained and saved, and only what comes after is missing.
     """
 
     checkpoint: Path | None = None
     skipped: dict[str, list[str]] = field(default_factory=dict)
     earlier: dict[str, Any] = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
+    complete: bool = False
+    trained: bool = False
 
     @property
     def step(self) -> int:
@@ -57,8 +62,10 @@ def claimed(run: RunDir) -> Iterator[None]:
     Raises:
         RecipeError: where another process is at work in it.
     """
-    run.path.parent.mkdir(parents=True, exist_ok=True)
-    file = run.path.with_name(f".{run.path.name}.lock")
+    # Two links to one folder are one run.
+    place = run.path.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    file = place.with_name(f".{place.name}.lock")
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
@@ -95,16 +102,13 @@ def begin(run: RunDir, overwrite: bool) -> Start:
     return Start()
 
 
-def go_on(run: RunDir, recipe: Recipe, allowed: Sequence[str]) -> Start | None:
+def go_on(run: RunDir, recipe: Recipe, allowed: Sequence[str]) -> Start:
     """Where a run that is resumed goes on; it begins where it has no checkpoint yet.
 
     Args:
         run: The run directory.
         recipe: Resolved.
         allowed: Keys of the recipe that were changed on purpose.
-
-    Returns:
-        None where this very recipe has been run to its end here.
 
     Raises:
         RecipeError: where the recipe has changed, where there are checkpoints and none can be used, and where the folder
@@ -113,31 +117,51 @@ def go_on(run: RunDir, recipe: Recipe, allowed: Sequence[str]) -> Start | None:
     refuse_links(run)
     if not list_checkpoints(run.checkpoints):
         refuse_occupied(run, overwrite=True)
-    earlier, changes = earlier_facts(run), Changes()
+    earlier, changes = earlier_facts(run), Changes(known=False)
     if earlier.get("recipe"):
         changes = compare_recipes(earlier["recipe"], recipe, allowed, run.path)
+        refuse_idle_allowances(allowed, changes, earlier, run.path)
     complete = earlier.get("status") == "complete"
-    if complete and not changes.accepted and not allowed and not faults_of(run.model, others=False):
-        return None
+    # The facts of a training are written when its model has been saved.
+    if earlier.get("training") and not changes.accepted and not faults_of(run.model, others=False):
+        return Start(earlier=earlier, changes=changes, complete=complete, trained=True)
     checkpoint, skipped = newest_valid(run.checkpoints)
     if checkpoint is None:
-        _refuse_lost(run, skipped, complete)
+        _refuse_lost(run, recipe, skipped, complete)
         return Start(skipped=skipped)
     return Start(checkpoint, skipped, earlier, changes)
 
 
-def _refuse_lost(run: RunDir, skipped: dict[str, list[str]], complete: bool) -> None:
+def _refuse_lost(run: RunDir, recipe: Recipe, skipped: dict[str, list[str]], complete: bool) -> None:
     """What was trained, and cannot be gone on with, is not begun anew unasked; half a first save is nothing yet."""
     fix = "begin anew with --overwrite, or put a whole copy of one back"
-    if any(not faults[0].startswith(UNFINISHED) for faults in skipped.values()):
+    if len(skipped) > 1 or any(not faults[0].startswith(UNFINISHED) for faults in skipped.values()):
         faults = [f"cannot be resumed: {name}: {'; '.join(faults)}" for name, faults in skipped.items()]
         raise RecipeError([Problem(str(run.checkpoints), fault, fix) for fault in faults])
     if complete:
         fault = "is complete, and has no checkpoint left to go on from"
         raise RecipeError(Problem(str(run.path), fault, "begin anew with --overwrite, or under another name"))
+    if not skipped and (steps := _steps_past_a_save(run, recipe)):
+        fault = f"holds no checkpoint, and {run.metrics_file.name} shows {steps} steps"
+        raise RecipeError(Problem(str(run.checkpoints), fault, fix))
 
 
-def agree(start: Start, today: dict[str, Any], steps: int | None, world_size: int, allowed: Sequence[str]) -> list[str]:
+def _steps_past_a_save(run: RunDir, recipe: Recipe) -> int:
+    """The last logged step, where one must have been saved before it; else 0."""
+    lines = read_metrics(run.metrics_file)
+    last = max((line["step"] for line in lines), default=0)
+    every, strategy = (
+        recipe.get("training.save_steps", DEFAULT_SAVE_STEPS),
+        recipe.get("training.save_strategy", "steps"),
+    )
+    if strategy == "epoch":
+        return last if any((line.get("epoch") or 0) > 1 for line in lines) else 0
+    return last if strategy == "steps" and every >= 1 and last > every else 0
+
+
+def agree(
+    start: Start, today: dict[str, Any], steps: int | None, world_size: int, allowed: Sequence[str]
+) -> tuple[bool, list[str]]:
     """Compares a run with the checkpoint it goes on from.
 
     Args:
@@ -148,24 +172,28 @@ def agree(start: Start, today: dict[str, Any], steps: int | None, world_size: in
         allowed: Keys that were changed on purpose.
 
     Returns:
-        What the user should know: what was changed on purpose, what may differ in the last bits.
+        Whether the schedule is another than the checkpoint's; and what the user should know: what was changed on purpose,
+        what may differ in the last bits.
 
     Raises:
         RecipeError: naming what differs and was not allowed to, or makes no difference any more.
     """
     checkpoint = start.checkpoint
     if checkpoint is None:
-        return []
-    refuse_idle_allowances(allowed, start.changes, checkpoint.parent.parent)
+        return False, []
     manifest = read_manifest(checkpoint) or {}
-    accepted = compare_fingerprints(manifest.get("fingerprint", {}), today, start.changes, allowed, checkpoint)
+    of_checkpoint = manifest.get("fingerprint", {})
+    # What a session was begun with has been agreed to; it may have been cut off before it could save.
+    before = start.earlier.get("fingerprint") or of_checkpoint
+    accepted = compare_fingerprints(before, today, start.changes, allowed, checkpoint)
     changed = [*start.changes.accepted, *accepted]
     if changed and steps is not None and start.step >= steps:
         fault = f"nothing is left to train with the change: {checkpoint.name} is at the last of {steps} steps"
         fix = "raise training.max_steps or training.num_train_epochs"
         raise RecipeError(Problem(str(checkpoint.parent.parent), fault, fix))
     told = [f"changed on purpose after step {start.step}: {change}" for change in changed]
-    return told + other_conditions(start.earlier, manifest, world_size)
+    replan = "schedule" in of_checkpoint and of_checkpoint["schedule"] != today["schedule"]
+    return replan, told + other_conditions(start.earlier, manifest, world_size)
 
 
 def open_run(run: RunDir, recipe: Recipe, facts: dict[str, Any], start: Start) -> None:

@@ -38,7 +38,7 @@ from hfrecipes.recipe.rundir import RunDir, now
 from hfrecipes.recipe.secrets import redact
 from hfrecipes.recipe.stops import InterruptedRunError
 from hfrecipes.stages import pretrain, sft
-from hfrecipes.stages.changes import fingerprint
+from hfrecipes.stages.changes import compare_fingerprints, fingerprint
 from hfrecipes.stages.facts import (
     PeakMemory,
     Stopwatch,
@@ -190,17 +190,17 @@ class Session:
             stop = stack.enter_context(catch_signals())
             if resume:
                 start = go_on(self.run, self.recipe, allow_change)
+                self._tell(start)
             else:
                 # The other processes may come here when the main one has begun to write.
                 start = begin(self.run, overwrite) if self.processes.is_main else Start()
-            if start is None:
-                self.console.print(f"{self.run.path} is complete", highlight=False)
+            if start.complete:
                 if self.processes.is_main:
                     write_missing_pages(self.run)
-                return self.run.path
-            if resume:
-                self._tell(start)
-            self._train_from(start, stop, allow_change)
+            elif start.trained and not self._is_sharded:
+                self._finish(start, allow_change)
+            else:
+                self._train_from(start, stop, allow_change)
         return self.run.path
 
     def _train_from(self, start: Start, stop: StopRequest, allow_change: Sequence[str]) -> None:
@@ -208,37 +208,68 @@ class Session:
         trainer.add_callback(StopCallback(stop))
         self._refuse_unfit()
         plan = self._plan(trainer)
-        for line in agree(start, self._fingerprint, plan.steps, self.processes.world_size, allow_change):
+        trainer.replan, told = agree(start, self._fingerprint, plan.steps, self.processes.world_size, allow_change)
+        for line in told:
             self._warn(line)
-        trainer.replan = start.changes.replan
         self._refuse_small_disk(plan, start)
         if start.checkpoint is not None:
             for line in restarted_trackers(trainer.args.report_to, self.run):
                 self._warn(line)
         facts = starting_facts(self.recipe, self.hardware, self.processes.world_size, self.warnings)
         facts |= resumed_facts(start.earlier, start.step, start.changes.accepted)
+        facts["fingerprint"] = self._fingerprint
         # Until here every process has read what the main one is about to write.
         trainer.accelerator.wait_for_everyone()
         if self.processes.is_main:
             open_run(self.run, self.recipe, facts, start)
-        try:
+        with self._recorded(facts, stop):
             facts |= self._train_and_save(start.checkpoint, facts, plan.to_dict(), stop)
             if self.processes.is_main:
-                self._measure(facts)
-                facts |= {"status": "complete", "finished": now()}
+                # From here on only the measuring is left to go on with.
                 self.run.write_facts(facts)
+            self._complete(facts)
+
+    def _finish(self, start: Start, allow_change: Sequence[str]) -> None:
+        """What comes after the training of a run that was cut off there: its model is as it was saved."""
+        trainer, facts = self.trainer, start.earlier
+        before = facts.get("fingerprint") or {}
+        for change in compare_fingerprints(before, self._fingerprint, start.changes, allow_change, self.run.path):
+            self._warn(change)
+        self._measurer.refuse_unscorable(trainer.model)
+        trainer.load_trained(self.run.model, facts["training"]["steps"])
+        trainer.accelerator.wait_for_everyone()
+        with self._recorded(facts, StopRequest()):
+            self._complete(facts)
+
+    def _complete(self, facts: dict[str, Any]) -> None:
+        if self.processes.is_main:
+            self._measure(facts)
+            facts.pop("error", None)
+            facts |= {"status": "complete", "finished": now()}
+            self.run.write_facts(facts)
+            write_pages(self.run)
+
+    @contextlib.contextmanager
+    def _recorded(self, facts: dict[str, Any], stop: StopRequest) -> Iterator[None]:
+        """Writes into the facts why a run ended before its end."""
+        try:
+            yield
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt | InterruptedRunError)
-            facts |= {"status": "interrupted" if interrupted else "failed", "finished": now()}
-            facts["error"] = f"{type(error).__name__}: {error}"
-            if self.processes.is_main:
-                self._write_last_facts(facts)
+            if facts.get("status") != "complete":
+                facts |= {"status": "interrupted" if interrupted else "failed", "finished": now()}
+                facts["error"] = f"{type(error).__name__}: {error}"
+                if self.processes.is_main:
+                    self._write_last_facts(facts)
             if stop.step is not None:
                 # All processes come here together. One that ended first would have the launcher signal the others.
-                trainer.accelerator.wait_for_everyone()
+                self.trainer.accelerator.wait_for_everyone()
             raise
-        if self.processes.is_main:
-            write_pages(self.run)
+
+    @property
+    def _is_sharded(self) -> bool:
+        """Whether a whole model cannot simply be loaded into this process's part."""
+        return self.trainer.is_fsdp_enabled or self.trainer.is_deepspeed_enabled
 
     def _write_last_facts(self, facts: dict[str, Any]) -> None:
         """Of a run that ends in an error, which a full disk must not hide."""
@@ -351,6 +382,12 @@ class Session:
         """Says what a resumed run goes on from, and what was passed over."""
         for name, faults in start.skipped.items():
             self._warn(f"{name} was passed over: {'; '.join(faults)}")
+        if start.complete or start.trained:
+            left = "is complete" if start.complete else "is trained: going on with what comes after"
+            self.console.print(f"{self.run.path} {left}", highlight=False)
+            if start.complete and start.changes.harmless:
+                self._warn(f"without effect on a complete run: {'; '.join(start.changes.harmless)}")
+            return
         if start.checkpoint is None:
             self.console.print("there is no checkpoint to go on from yet: the run begins", highlight=False)
             return

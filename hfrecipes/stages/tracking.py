@@ -40,7 +40,7 @@ def tracked(trainer: Any, run: RunDir, checkpoint: Path | None) -> Iterator[None
     Raises:
         RecipeError: where a tracker cannot be started, or `trackers.json` is damaged.
     """
-    if not trainer.is_world_process_zero():
+    if not trainer.is_world_process_zero() or not _continued(trainer.args.report_to):
         yield
         return
     place = Place(trainer, trainer.args.run_name, run.path, step_of(checkpoint))
@@ -62,7 +62,7 @@ def restarted_trackers(reporters: Sequence[str], run: RunDir) -> list[str]:
         reporters: The training arguments' `report_to`.
         run: The run directory as the session before left it.
     """
-    ids = _read_ids(run)
+    ids = _read_ids(run) if _continued(reporters) else {}
     unable = [tracker for tracker in reporters if tracker in _CANNOT_GO_ON]
     unknown = [tracker for tracker in _continued(reporters) if tracker not in ids]
     return [f"{tracker} cannot go on with a run: it begins a new one" for tracker in unable] + [

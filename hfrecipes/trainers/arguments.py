@@ -63,7 +63,7 @@ def build_arguments(
         "run_name": recipe.name,
         "dataloader_pin_memory": words.get("dataloader_pin_memory", hardware.device == "cuda"),
     }
-    if words.get("load_best_model_at_end") or words.get("save_strategy") == "best":
+    if _needs_metric(words):
         words["metric_for_best_model"] = _best_metric(recipe, measured)
     if recipe.kind == "sft":
         # Rows arrive tokenised, labelled, truncated and packed; TRL refuses these words for rows that are.
@@ -72,12 +72,18 @@ def build_arguments(
     return cls(**words)
 
 
+def _needs_metric(words: dict[str, Any]) -> bool:
+    """Whether something is decided by a metric: which checkpoint is the best, or when the learning rate falls."""
+    plateau = words.get("lr_scheduler_type") == "reduce_lr_on_plateau"
+    return bool(words.get("load_best_model_at_end") or words.get("save_strategy") == "best" or plateau)
+
+
 def _best_metric(recipe: Recipe, measured: tuple[str, ...]) -> str:
     """The metric by which the best checkpoint is chosen: the loss on the first of data.eval where nothing is said."""
     known = [f"eval_{name}_loss" for name in measured]
     asked = recipe.get("training.metric_for_best_model", "loss")
     if not known:
-        fault = "the best checkpoint is asked for, but nothing is measured during training"
+        fault = "a metric is to decide (the best checkpoint, or when the rate falls), but nothing is measured during training"
         raise RecipeError(Problem(recipe.where("training"), fault, "name data.eval"))
     if asked in ("loss", "eval_loss"):
         return known[0]

@@ -133,7 +133,7 @@ class GuardedTrainer:
     def _rows_of(self, step: int) -> str:
         """The rows of a step's batch; those of the micro-batch alone where it is known."""
         batch, micro = self.global_batch_size, self.args.train_batch_size
-        rows = self._get_train_sampler().order((step - 1) * batch, step * batch).tolist()
+        rows = self._sampler.order((step - 1) * batch, step * batch).tolist()
         if self.args.world_size == 1 and step == self.state.global_step + 1 and self._micro[0] == step:
             rows = rows[self._micro[1] * micro : (self._micro[1] + 1) * micro] or rows
         told = "; ".join(describe_rows(self.train_dataset, rows, self._decode, _SHOWN_ROWS))

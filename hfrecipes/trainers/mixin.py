@@ -59,7 +59,16 @@ class RecipeTrainerMixin(GuardedTrainer, ResumableTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         rows = len(self.train_dataset if train_dataset is None else train_dataset)
-        return EpochSampler(rows, self.global_batch_size, self.args.seed)
+        self._sampler = EpochSampler(rows, self.global_batch_size, self.args.seed)
+        return self._sampler
+
+    def set_sampler_epoch(self) -> None:
+        """Tells the sampler which epoch begins.
+
+        Of a resumed epoch accelerate wraps it once more for every process, and its own `set_epoch` then no longer reaches it:
+        the rest of the epoch would be read in the order of the first.
+        """
+        self._sampler.set_epoch(self.state.global_step * self.global_batch_size // len(self._sampler))
 
     def _get_dataloader(self, *args: Any, **kwargs: Any) -> Any:
         # Ctrl-C and schedulers signal a whole group of processes; without its workers no step could be finished.

@@ -84,6 +84,16 @@ class ResumableTrainer:
             )
         return found
 
+    def load_trained(self, folder: Path, step: int) -> None:
+        """Takes over the weights of a finished training.
+
+        Args:
+            folder: What `save_final` wrote.
+            step: The training's last step.
+        """
+        self._load_from_checkpoint(str(folder))
+        self.state.global_step = step
+
     # What is saved beside the stock state, and brought back
 
     def accumulators(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ model:
   config: {model_type: llama, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 4}
   tokenizer: {vocab_size: 512}
 data:
-  train: [{name: python_prose, split: train, limit: 30}]
+  train: [{path: rows.jsonl}]
   context_length: 64
 training: {learning_rate: 3.0e-3, global_batch_size: 4, max_steps: 16, logging_steps: 1, save_steps: 5}
 """
@@ -88,8 +89,11 @@ def test_the_comparison_sees_one_changed_byte(grounds: Grounds, tmp_path: Path) 
     assert len(found) == 2
 
 
-def test_two_processes_killed_and_gone_on_with_by_one(tmp_path: Path) -> None:
+def test_two_processes_killed_and_gone_on_with_by_one_and_by_two(tmp_path: Path) -> None:
+    """In the middle of an epoch after the first, whose order accelerate alone would lose with two processes."""
     (tmp_path / "recipe.yaml").write_text(WORLD_TWO)
+    texts = [f"The number {n} is followed by {n + 1}; its square is {n * n}." for n in range(40)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     run, limit = tmp_path / "runs" / "recipe", 200.0
     alone = Session(["-m", "hfrecipes", "recipe.yaml", "name=alone"], tmp_path, tmp_path / "alone.log")
     assert alone.finish(limit) == 0, alone.tail()
@@ -104,11 +108,17 @@ def test_two_processes_killed_and_gone_on_with_by_one(tmp_path: Path) -> None:
     valid = newest_valid(run)
     assert valid in (5, 10)
     assert newest_world_size(run, valid) == 2
+    epoch = json.loads((run / "checkpoints" / f"checkpoint-{valid}" / "trainer_state.json").read_text())["epoch"]
+    assert epoch > 1 and epoch % 1
+    shutil.copytree(run, run.parent / "again")
     one = Session(["-m", "hfrecipes", "recipe.yaml", "--resume"], tmp_path, tmp_path / "one.log")
     assert one.finish(limit) == 0, one.tail()
     assert one.resumed_from() == [valid]
     assert min(steps_since(run, one.began)) == valid + 1
     assert losses(run) == pytest.approx(losses(run.parent / "alone"), rel=1e-5)
+    again = Session([*both, "name=again", "--resume"], tmp_path, tmp_path / "again.log")
+    assert again.finish(limit) == 0, again.tail()
+    assert losses(run.parent / "again") == pytest.approx(losses(run.parent / "alone"), rel=1e-5)
 
 
 def newest_world_size(run: Path, step: int) -> int:

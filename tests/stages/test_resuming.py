@@ -133,6 +133,7 @@ def test_data_that_changed_under_the_same_words_is_found(tmp_path: Path) -> None
     )
     first = RunDir(run(load_recipe(tmp_path / "own.yaml"), options=RunOptions(runs_dir=tmp_path / "runs", quiet=True)))
     shutil.rmtree(first.checkpoints / "checkpoint-4")
+    shutil.rmtree(first.model)
     first.write_facts({**first.facts(), "status": "running"})
     data.write_text("\n".join(reversed(lines)))
     options = RunOptions(runs_dir=tmp_path / "runs", resume=True, quiet=True)
@@ -151,6 +152,7 @@ def test_an_adapter_does_not_go_on_upon_another_base(finished: Path, tmp_path: P
     loaded = load_recipe(write_recipes(tmp_path) / "tuned.yaml", words)
     first = RunDir(run(loaded, options=RunOptions(runs_dir=tmp_path / "runs", quiet=True)))
     shutil.rmtree(first.checkpoints / "checkpoint-4")
+    shutil.rmtree(first.model)
     first.write_facts({**first.facts(), "status": "running"})
     weights = bases[0] / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
@@ -213,20 +215,87 @@ def test_which_words_may_change(key: str, harmless: bool, tmp_path: Path) -> Non
         target = target.setdefault(part, {})
     target[parts[-1]] = 12345
     if harmless:
-        assert compare_recipes(before, recipe, (), tmp_path) == Changes()
+        assert not compare_recipes(before, recipe, (), tmp_path).accepted
         return
     with pytest.raises(RecipeError, match=key.replace(".", r"\.")):
         compare_recipes(before, recipe, (), tmp_path)
     allowed = compare_recipes(before, recipe, (section,), tmp_path)
     assert len(allowed.accepted) == 1
-    assert allowed.replan == (key == "training.learning_rate")
 
 
 def test_a_changed_schedule_does_not_excuse_changed_data(tmp_path: Path) -> None:
-    changes = Changes(("training.max_steps was 6, is 9",), replan=True)
+    changes = Changes(("training.max_steps was 6, is 9",))
     allowed = ("training.max_steps",)
     before, now = {"data": "a", "schedule": {"x": 1}}, {"data": "b", "schedule": {"x": 2}}
     with pytest.raises(RecipeError, match="the data has changed"):
         compare_fingerprints(before, now, changes, allowed, tmp_path)
     longer = Changes(("training.max_length was 6, is 9",))
     assert compare_fingerprints({"data": "a"}, {"data": "b"}, longer, ("training.max_length",), tmp_path)
+
+
+@pytest.mark.parametrize("words", [(), ("training.save_strategy=no",)])
+def test_a_trained_run_is_only_measured(words: tuple[str, ...], finished: Path, tmp_path: Path) -> None:
+    """Also where it saved nothing on its way, and the model is all there is."""
+    shutil.copytree(finished / "base", tmp_path / "runs" / "base")
+    run_dir = RunDir(tmp_path / "runs" / "base")
+    facts = run_dir.facts()
+    evaluations = facts.pop("evaluations")
+    run_dir.write_facts({**facts, "status": "interrupted", "error": "InterruptedRunError: SIGTERM"})
+    if words:
+        shutil.rmtree(run_dir.checkpoints)
+    before = (run_dir.model / "model.safetensors").stat().st_mtime_ns
+    resumed = resume(tmp_path, *words)
+    assert resumed.facts()["status"] == "complete"
+    assert "error" not in resumed.facts()
+    assert resumed.facts()["evaluations"] == evaluations
+    assert resumed.facts()["training"] == facts["training"]
+    assert (run_dir.model / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_an_extension_that_was_cut_off_before_it_saved_is_given_again(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "base", tmp_path / "runs" / "base")
+    words, allowed = "training.max_steps=9", ("training.max_steps",)
+    whole = resume(tmp_path, words, allow_change=allowed)
+    kept = load_file(whole.model / "model.safetensors")
+    for folder in (whole.model, whole.checkpoints / "checkpoint-8", whole.checkpoints / "checkpoint-9"):
+        shutil.rmtree(folder)
+    whole.write_facts({**whole.facts(), "status": "running"})
+    again = resume(tmp_path, words, allow_change=allowed)
+    assert again.facts()["sessions"][-1]["first_step"] == 6
+    assert all(tensor.equal(kept[name]) for name, tensor in load_file(again.model / "model.safetensors").items())
+    # And once more where all is done: the line of a script that is started again and again.
+    assert resume(tmp_path, words, allow_change=allowed).facts() == again.facts()
+
+
+@pytest.mark.parametrize("lost", ["manifests", "folder"])
+def test_what_was_trained_is_not_begun_anew_unasked(lost: str, finished: Path, tmp_path: Path) -> None:
+    runs = cut_off(finished, tmp_path)
+    checkpoints = runs / "base" / "checkpoints"
+    if lost == "folder":
+        shutil.rmtree(checkpoints)
+    else:
+        for manifest in checkpoints.glob("*/manifest.json"):
+            manifest.unlink()
+    before = (runs / "base" / "metrics.jsonl").read_text()
+    with pytest.raises(RecipeError, match=r"cannot be resumed|shows 6 steps"):
+        resume(tmp_path)
+    assert (runs / "base" / "metrics.jsonl").read_text() == before
+
+
+def test_a_lost_log_is_written_again_from_the_checkpoint(finished: Path, tmp_path: Path) -> None:
+    (cut_off(finished, tmp_path) / "base" / "metrics.jsonl").unlink()
+    losses = [line["loss"] for line in RunDir(finished / "base").metrics() if "loss" in line]
+    assert [line["loss"] for line in resume(tmp_path).metrics() if "loss" in line] == losses
+
+
+def test_one_allowance_does_not_excuse_other_data(tmp_path: Path) -> None:
+    changes = Changes(("training.eval_steps was 2, is 3",))
+    with pytest.raises(RecipeError, match="the data has changed"):
+        compare_fingerprints({"data": "a"}, {"data": "b"}, changes, ("training.eval_steps",), tmp_path)
+
+
+def test_links_to_one_folder_are_one_run(finished: Path, tmp_path: Path) -> None:
+    runs = cut_off(finished, tmp_path)
+    (runs / "link").symlink_to(runs / "base")
+    with claimed(RunDir(runs / "base")), pytest.raises(RecipeError, match="another process is at work"):
+        resume(tmp_path, "name=link")

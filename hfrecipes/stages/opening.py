@@ -123,9 +123,12 @@ def go_on(run: RunDir, recipe: Recipe, allowed: Sequence[str]) -> Start:
         refuse_idle_allowances(allowed, changes, earlier, run.path)
     complete = earlier.get("status") == "complete"
     # The facts of a training are written when its model has been saved.
-    if earlier.get("training") and not changes.accepted and not faults_of(run.model, others=False):
-        return Start(earlier=earlier, changes=changes, complete=complete, trained=True)
+    trained = bool(earlier.get("training")) and not changes.accepted and not faults_of(run.model, others=False)
+    if trained and complete:
+        return Start(earlier=earlier, changes=changes, complete=True, trained=True)
     checkpoint, skipped = newest_valid(run.checkpoints)
+    if trained:
+        return Start(checkpoint, earlier=earlier, changes=changes, trained=True)
     if checkpoint is None:
         _refuse_lost(run, recipe, skipped, complete)
         return Start(skipped=skipped)

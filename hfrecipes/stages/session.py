@@ -197,7 +197,7 @@ class Session:
             if start.complete:
                 if self.processes.is_main:
                     write_missing_pages(self.run)
-            elif start.trained and not self._is_sharded:
+            elif start.trained and not (self._is_sharded and start.checkpoint):
                 self._finish(start, allow_change)
             else:
                 self._train_from(start, stop, allow_change)
@@ -223,7 +223,7 @@ class Session:
         if self.processes.is_main:
             open_run(self.run, self.recipe, facts, start)
         with self._recorded(facts, stop):
-            facts |= self._train_and_save(start.checkpoint, facts, plan.to_dict(), stop)
+            facts |= self._train_and_save(start, facts, plan.to_dict(), stop)
             if self.processes.is_main:
                 # From here on only the measuring is left to go on with.
                 self.run.write_facts(facts)
@@ -279,9 +279,9 @@ class Session:
             self.console.print(f"[yellow]{self.run.facts_file} could not be written: {error.strerror}")
 
     def _train_and_save(
-        self, checkpoint: Path | None, facts: dict[str, Any], plan: dict[str, Any], stop: StopRequest
+        self, start: Start, facts: dict[str, Any], plan: dict[str, Any], stop: StopRequest
     ) -> dict[str, Any]:
-        trainer = self.trainer
+        trainer, checkpoint = self.trainer, start.checkpoint
         facts |= {"data": self.prepared.facts, "plan": plan, "warnings": [*self.warnings, *self.prepared.warnings]}
         facts["model"] = model_facts(
             self.recipe, trainer.model, plan.get("parameters"), chat=self._trains_on_conversations()
@@ -297,6 +297,9 @@ class Session:
                 raise InterruptedRunError(f"{saved}; go on with --resume")
         seconds, peak = watch.facts(trainer.evaluation_seconds), self._memory.bytes()
         trainer.save_final(self.run.model)
+        if start.earlier.get("training") and trainer.state.global_step == start.step:
+            # Nothing was trained: the figures are those of the session that did.
+            return {"training": start.earlier["training"]}
         per_token = plan["flops"] / plan["tokens"] if plan.get("flops") and plan.get("tokens") else None
         return {"training": training_facts(trainer, step_of(checkpoint), seconds, peak, per_token)}
 
@@ -383,7 +386,7 @@ class Session:
         for name, faults in start.skipped.items():
             self._warn(f"{name} was passed over: {'; '.join(faults)}")
         if start.complete or start.trained:
-            left = "is complete" if start.complete else "is trained: going on with what comes after"
+            left = "is complete" if start.complete else "is trained: going on with what comes after training"
             self.console.print(f"{self.run.path} {left}", highlight=False)
             if start.complete and start.changes.harmless:
                 self._warn(f"without effect on a complete run: {'; '.join(start.changes.harmless)}")

@@ -299,3 +299,13 @@ def test_links_to_one_folder_are_one_run(finished: Path, tmp_path: Path) -> None
     (runs / "link").symlink_to(runs / "base")
     with claimed(RunDir(runs / "base")), pytest.raises(RecipeError, match="another process is at work"):
         resume(tmp_path, "name=link")
+
+
+def test_a_damaged_model_of_a_finished_run_is_saved_again(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "base", tmp_path / "runs" / "base")
+    weights = tmp_path / "runs" / "base" / "model" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    resumed = resume(tmp_path)
+    assert weights.read_bytes() == content
+    assert resumed.facts()["training"] == RunDir(finished / "base").facts()["training"]

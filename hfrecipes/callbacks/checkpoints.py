@@ -50,9 +50,11 @@ class CheckpointCallback(TrainerCallback):
         saved = checkpoint / ACCUMULATORS
         if saved.is_file():
             self.trainer.restore_accumulators(json.loads(saved.read_text(encoding="utf-8")))
-        if self.tell is not None and self.trainer.rates is not None:
-            before, after = self.trainer.rates
-            step = f"learning rate of step {state.global_step + 1} is {after:.4g}, by the old plan it was {before:.4g}"
+        before, after = self.trainer.rates or (0.0, 0.0)
+        if self.tell is not None and before != after:
+            step = (
+                f"the learning rate of step {state.global_step + 1} is {after:.4g}, by the old plan it was {before:.4g}"
+            )
             self.tell(f"the schedule is planned anew: {step}")
         self.trainer.restore_state()
         self._rotate(args, state)

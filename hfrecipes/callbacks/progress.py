@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 # Seconds between two lines where nothing can be redrawn.
@@ -37,9 +38,13 @@ class ProgressCallback(TrainerCallback):
         self.started = self.last_line = time.monotonic()
         self.first_step = state.global_step
         if self.console.is_terminal:
-            text = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}")
-            columns = (*text, TextColumn("{task.fields[figures]}"), TimeElapsedColumn(), TimeRemainingColumn())
-            self.progress = Progress(*columns, console=self.console)
+            text = TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.completed}/{task.total}")
+            # The figures give way on a narrow terminal, not the bar and the clock.
+            figures = TextColumn(
+                "{task.fields[figures]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+            )
+            columns = (*text, figures, TimeElapsedColumn(), TimeRemainingColumn())
+            self.progress = Progress(*columns, console=self.console, expand=True)
             self.task = self.progress.add_task(
                 self.title, total=state.max_steps, completed=state.global_step, figures=""
             )

@@ -13,6 +13,17 @@ SFT_MAX_LENGTH = 1024
 CONTEXT_LENGTH = 1024
 
 
+# What has been done to the rows when a trainer sees them.
+PREPARED = {
+    "assistant_only_loss",
+    "completion_only_loss",
+    "chat_template_path",
+    "dataset_text_field",
+    "eos_token",
+    "pad_token",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class EncodeSettings:
     """How examples become rows, in the words of `trl.SFTConfig`.

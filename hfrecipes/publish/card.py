@@ -120,8 +120,16 @@ def _headlines(facts: dict[str, Any]) -> list[str]:
             lines.append(f"{row.title} on `{row.dataset}`: **{row.by_model[TUNED].text}** ({against}; n = {row.n})")
     tokens, seconds = dig(facts, "training.tokens"), dig(facts, "training.wall_seconds")
     if is_number(tokens) and is_number(seconds) and tables.hardware_name(facts):
-        lines.append(f"{count(tokens)} tokens in {duration(seconds)} on {tables.hardware_name(facts)}")
+        lines.append(f"{count(tokens)} tokens {_in_time(facts, seconds)} on {tables.hardware_name(facts)}")
     return lines
+
+
+def _in_time(facts: dict[str, Any], seconds: float) -> str:
+    """A resumed run's clock is that of its last session."""
+    sessions = facts.get("sessions") or []
+    if sessions and sessions[-1].get("first_step"):
+        return f"in {len(sessions)} sessions, the last of {duration(seconds)},"
+    return f"in {duration(seconds)}"
 
 
 def _intended(facts: dict[str, Any]) -> str:

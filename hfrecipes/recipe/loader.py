@@ -156,7 +156,7 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[Ke
     said: dict[Keys, str] = {}
     for text in overrides:
         key, equals, written = text.partition("=")
-        keys = split_key(key.strip())
+        keys = _of_step(split_key(key.strip()))
         if not equals or not all(key.strip().split(".")):
             raise RecipeError(Problem(f"override {text}", "is not key=value", "write it like training.max_steps=10"))
         value, _ = parse_yaml(written, f"override {text}")
@@ -167,6 +167,14 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[Ke
             raise RecipeError(Problem(f"override {text}", fault, "list items go by their number, from 0")) from None
         said[keys] = text
     return said
+
+
+def _of_step(keys: Keys) -> Keys:
+    """A key of a step's `with:` is a dotted one: `steps.0.with.training.max_steps` leaves the rest of the section alone."""
+    if not keys or keys[0] != "steps" or "with" not in keys[:-1]:
+        return keys
+    below = keys.index("with") + 1
+    return (*keys[:below], ".".join(map(str, keys[below:])))
 
 
 def split_key(key: str) -> Keys:

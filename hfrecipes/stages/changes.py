@@ -10,10 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from hfrecipes.data.settings import PREPARED
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.manifest import MANIFEST
 from hfrecipes.recipe.problem import Problem, RecipeError
-from hfrecipes.trainers.arguments import PREPARED
 
 # What these say changes neither the data, nor the steps, nor what they learn.
 _HARMLESS = (
@@ -155,14 +155,22 @@ def compare_fingerprints(
     for part in now:
         if part not in before or before[part] == now[part]:
             continue
-        words = _DIFFERENCES.get(part, f"{part} was {before[part]}, is {now[part]}")
-        (accepted if _is_excused(part, keys, allowed) else refused).append((part, words))
+        (accepted if _is_excused(part, keys, allowed) else refused).extend(_differences(part, before[part], now[part]))
     if refused:
         shown = "; ".join(words for _, words in refused)
-        flags = " ".join(f"--allow-change {part}" for part, _ in refused)
+        flags = " ".join(f"--allow-change {key}" for key, _ in refused)
         fix = f"put back what was there, begin a run of another name, or where it is meant: {flags}"
         raise RecipeError(Problem(str(where), f"this checkpoint belongs to another run: {shown}", fix))
-    return [words for _, words in accepted]
+    # What the recipe says has been told by its keys.
+    return [words for key, words in accepted if key in _DIFFERENCES or not changes.known]
+
+
+def _differences(part: str, before: Any, now: Any) -> list[tuple[str, str]]:
+    """The keys of a part that differ, each with the difference in words."""
+    if part in _DIFFERENCES:
+        return [(part, _DIFFERENCES[part])]
+    old, new = (value if isinstance(value, dict) else {part: value} for value in (before, now))
+    return [(key, _change(key, old, new)) for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
 
 
 _DIFFERENCES = {

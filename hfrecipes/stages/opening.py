@@ -164,7 +164,7 @@ def _steps_past_a_save(run: RunDir, recipe: Recipe) -> int:
 
 def agree(
     start: Start, today: dict[str, Any], steps: int | None, world_size: int, allowed: Sequence[str]
-) -> tuple[bool, list[str]]:
+) -> tuple[bool, list[str], list[str]]:
     """Compares a run with the checkpoint it goes on from.
 
     Args:
@@ -175,15 +175,15 @@ def agree(
         allowed: Keys that were changed on purpose.
 
     Returns:
-        Whether the schedule is another than the checkpoint's; and what the user should know: what was changed on purpose,
-        what may differ in the last bits.
+        Whether the schedule is another than the checkpoint's; what was changed on purpose; what may make the rest of the run
+        differ in its last bits.
 
     Raises:
         RecipeError: naming what differs and was not allowed to, or makes no difference any more.
     """
     checkpoint = start.checkpoint
     if checkpoint is None:
-        return False, []
+        return False, [], []
     manifest = read_manifest(checkpoint) or {}
     of_checkpoint = manifest.get("fingerprint", {})
     # What a session was begun with has been agreed to; it may have been cut off before it could save.
@@ -194,9 +194,8 @@ def agree(
         fault = f"nothing is left to train with the change: {checkpoint.name} is at the last of {steps} steps"
         fix = "raise training.max_steps or training.num_train_epochs"
         raise RecipeError(Problem(str(checkpoint.parent.parent), fault, fix))
-    told = [f"changed on purpose after step {start.step}: {change}" for change in changed]
     replan = "schedule" in of_checkpoint and of_checkpoint["schedule"] != today["schedule"]
-    return replan, told + other_conditions(start.earlier, manifest, world_size)
+    return replan, changed, other_conditions(start.earlier, manifest, world_size)
 
 
 def open_run(run: RunDir, recipe: Recipe, facts: dict[str, Any], start: Start) -> None:

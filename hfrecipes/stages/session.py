@@ -208,16 +208,17 @@ class Session:
         trainer.add_callback(StopCallback(stop))
         self._refuse_unfit()
         plan = self._plan(trainer)
-        trainer.replan, told = agree(start, self._fingerprint, plan.steps, self.processes.world_size, allow_change)
-        for line in told:
+        today, world_size = self._fingerprint, self.processes.world_size
+        trainer.replan, changed, conditions = agree(start, today, plan.steps, world_size, allow_change)
+        for line in [*(f"changed on purpose after step {start.step}: {change}" for change in changed), *conditions]:
             self._warn(line)
         self._refuse_small_disk(plan, start)
         if start.checkpoint is not None:
             for line in restarted_trackers(trainer.args.report_to, self.run):
                 self._warn(line)
         facts = starting_facts(self.recipe, self.hardware, self.processes.world_size, self.warnings)
-        facts |= resumed_facts(start.earlier, start.step, start.changes.accepted)
-        facts["fingerprint"] = self._fingerprint
+        facts |= resumed_facts(start.earlier, start.step, changed)
+        facts["fingerprint"] = today
         # Until here every process has read what the main one is about to write.
         trainer.accelerator.wait_for_everyone()
         if self.processes.is_main:

@@ -7,20 +7,11 @@ from typing import Any, TypeVar
 
 from transformers import TrainingArguments
 
+from hfrecipes.data.settings import PREPARED
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import split_batch
-
-# What has been done to the rows when a trainer sees them.
-PREPARED = {
-    "assistant_only_loss",
-    "completion_only_loss",
-    "chat_template_path",
-    "dataset_text_field",
-    "eos_token",
-    "pad_token",
-}
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 

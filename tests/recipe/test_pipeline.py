@@ -35,6 +35,15 @@ def test_a_step_takes_what_an_earlier_one_made() -> None:
 
 
 @pytest.mark.usefixtures("recipe_file")
+def test_an_override_of_a_step_leaves_the_rest_of_the_section_alone() -> None:
+    step = "{name: base, recipe: mine.yaml, with: {training.max_steps: 3, training.learning_rate: 0.5}}"
+    Path("all.yaml").write_text(f"kind: pipeline\nsteps: [{step}]\n")
+    pipeline = load_recipe("all.yaml", ["steps.0.with.training.max_steps=7", "steps.0.with.training.save_steps=2"])
+    (base,) = expand_steps(pipeline, RUN)
+    assert [base.recipe.get(f"training.{key}") for key in ("max_steps", "save_steps", "learning_rate")] == [7, 2, 0.5]
+
+
+@pytest.mark.usefixtures("recipe_file")
 def test_rounds_see_the_round_before() -> None:
     steps = steps_of(
         "  - {name: base, recipe: mine.yaml}\n"

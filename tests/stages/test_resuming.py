@@ -91,7 +91,7 @@ def test_a_finished_run_is_extended_on_purpose_only(finished: Path, tmp_path: Pa
     facts = extended.facts()
     assert facts["training"]["steps"] == 9
     assert facts["sessions"][-1]["changes"] == ["training.max_steps was 6, is 9"]
-    assert any("planned anew: learning rate of step 7 is 0.001" in warning for warning in facts["warnings"])
+    assert any("planned anew: the learning rate of step 7 is 0.001" in warning for warning in facts["warnings"])
     rates = {line["step"]: line["learning_rate"] for line in extended.metrics() if "learning_rate" in line}
     # Linear to zero over nine steps, from where it would have been zero over six.
     assert [rates[step] for step in (7, 8, 9)] == pytest.approx([3e-3 * left / 9 for left in (3, 2, 1)])

@@ -27,6 +27,7 @@ from hfrecipes.stages.changes import (
     refuse_idle_allowances,
 )
 from hfrecipes.stages.occupied import refuse_occupied
+from hfrecipes.stages.pages import remove_drafts
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +227,7 @@ def _clear(run: RunDir, checkpoint: Path | None) -> None:
     for folder in list_checkpoints(run.checkpoints):
         if step_of(folder) > step_of(checkpoint) or not (folder / MANIFEST).is_file():
             remove_checkpoint(folder)
-    for draft in run.path.rglob(".*.part"):
-        if draft.is_file():
-            draft.unlink(missing_ok=True)
+    remove_drafts(run)
 
 
 def _set_aside(run: RunDir) -> None:

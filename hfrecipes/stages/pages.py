@@ -17,10 +17,16 @@ def write_pages(run: RunDir) -> None:
 
 def write_missing_pages(run: RunDir) -> None:
     """Writes them where a complete run was cut off before it had."""
-    for draft in run.path.glob(".*.part"):
-        draft.unlink(missing_ok=True)
+    remove_drafts(run)
     if not run.report.is_file() or (_wants_card(run) and not run.card.is_file()):
         write_pages(run)
+
+
+def remove_drafts(run: RunDir) -> None:
+    """Removes what a kill left half written beside the files that it was to replace."""
+    for draft in run.path.rglob(".*.part"):
+        if draft.is_file():
+            draft.unlink(missing_ok=True)
 
 
 def _wants_card(run: RunDir) -> bool:

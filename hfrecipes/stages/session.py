@@ -50,7 +50,7 @@ from hfrecipes.stages.facts import (
 )
 from hfrecipes.stages.measure import Measurer
 from hfrecipes.stages.opening import Start, agree, begin, claimed, go_on, open_run
-from hfrecipes.stages.pages import write_missing_pages, write_pages
+from hfrecipes.stages.pages import remove_drafts, write_missing_pages, write_pages
 from hfrecipes.stages.processes import Processes, refuse_other_precision
 from hfrecipes.stages.tracking import restarted_trackers, tracked
 from hfrecipes.trainers.arguments import build_arguments
@@ -239,6 +239,8 @@ class Session:
         self._measurer.refuse_unscorable(trainer.model)
         trainer.load_trained(self.run.model, facts["training"]["steps"])
         trainer.accelerator.wait_for_everyone()
+        if self.processes.is_main:
+            remove_drafts(self.run)
         with self._recorded(facts, StopRequest()):
             self._complete(facts)
 

@@ -244,7 +244,9 @@ def test_a_trained_run_is_only_measured(words: tuple[str, ...], finished: Path, 
     if words:
         shutil.rmtree(run_dir.checkpoints)
     before = (run_dir.model / "model.safetensors").stat().st_mtime_ns
+    (run_dir.path / ".run.json.1.part").write_text("{")
     resumed = resume(tmp_path, *words)
+    assert not (run_dir.path / ".run.json.1.part").exists()
     assert resumed.facts()["status"] == "complete"
     assert "error" not in resumed.facts()
     assert resumed.facts()["evaluations"] == evaluations

@@ -15,10 +15,9 @@ from typing import Any
 import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from hfrecipes.callbacks.contents import ACCUMULATORS
 from hfrecipes.callbacks.folders import missing_state, rotate
 from hfrecipes.recipe.manifest import write_manifest
-
-ACCUMULATORS = "accumulators.json"
 
 
 class CheckpointCallback(TrainerCallback):
@@ -47,9 +46,8 @@ class CheckpointCallback(TrainerCallback):
         checkpoint = self.trainer.resumed_from
         if checkpoint is None:
             return
-        saved = checkpoint / ACCUMULATORS
-        if saved.is_file():
-            self.trainer.restore_accumulators(json.loads(saved.read_text(encoding="utf-8")))
+        self.trainer.refuse_unsound_folder(checkpoint, "--resume takes an older one")
+        self.trainer.restore_sums()
         before, after = self.trainer.rates or (0.0, 0.0)
         if self.tell is not None and before != after:
             step = (

@@ -6,17 +6,21 @@ import contextlib
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hfrecipes.callbacks.contents import ACCUMULATORS, TRAINER_STATE, content_faults
 from hfrecipes.recipe.manifest import MANIFEST, faults_of
 
 _FOLDER = re.compile(r"checkpoint-(\d+)$")
-TRAINER_STATE = "trainer_state.json"
 # What has to be there for each part of the state, as patterns: of one process, DDP, FSDP (sharded and full), DeepSpeed.
 _PARTS = {
     "the weights": (
-        "*.safetensors",
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "adapter_model.safetensors",
+        "*/adapter_model.safetensors",
         "pytorch_model_fsdp.bin",
         "pytorch_model_fsdp_*/*.distcp",
         "global_step*/*model_states.pt",
@@ -27,7 +31,10 @@ _PARTS = {
     "the schedule's state": ("scheduler.pt", "global_step*/*model_states.pt"),
     "the random generators' state": ("rng_state*.pth",),
     "the trainer's state": (TRAINER_STATE,),
+    "the sums behind the next log": (ACCUMULATORS,),
 }
+# What the stock Trainer and peft would read weights from, too. Our saves write none.
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_model.bin", "*/adapter_model.bin")
 
 
 def missing_state(folder: Path) -> list[str]:
@@ -43,14 +50,27 @@ def unfit(folder: Path) -> list[str]:
         return faults
     if missing := missing_state(folder):
         return [f"it lacks {part}" for part in missing]
-    return _other_state(folder)
+    return pickled_weights(folder) or content_faults(folder, step_of(folder))
 
 
-def newest_valid(checkpoints: Path) -> tuple[Path | None, dict[str, list[str]]]:
-    """The newest checkpoint that can be resumed, and why newer ones were passed over, by name."""
+def pickled_weights(folder: Path) -> list[str]:
+    """Faults of a folder from which weights could come out of a pickle."""
+    found = sorted(path.relative_to(folder).as_posix() for pattern in _PICKLED for path in folder.glob(pattern))
+    return [f"{name} holds pickled weights, which are not read" for name in found]
+
+
+def newest_valid(
+    checkpoints: Path, others: Callable[[Path], list[str]] = lambda folder: []
+) -> tuple[Path | None, dict[str, list[str]]]:
+    """The newest checkpoint that can be resumed, and why newer ones were passed over, by name.
+
+    Args:
+        checkpoints: The folder that holds them.
+        others: Further faults of one that is whole.
+    """
     skipped: dict[str, list[str]] = {}
     for folder in reversed(list_checkpoints(checkpoints)):
-        faults = unfit(folder)
+        faults = unfit(folder) or others(folder)
         if not faults:
             return folder, skipped
         skipped[folder.name] = faults
@@ -59,8 +79,13 @@ def newest_valid(checkpoints: Path) -> tuple[Path | None, dict[str, list[str]]]:
 
 def last_finished(checkpoints: Path) -> Path | None:
     """The newest checkpoint that was written to its end; its contents are not read."""
-    finished = [path for path in list_checkpoints(checkpoints) if (path / MANIFEST).is_file()]
+    finished = finished_checkpoints(checkpoints)
     return finished[-1] if finished else None
+
+
+def finished_checkpoints(checkpoints: Path) -> list[Path]:
+    """Checkpoints that were written to their end, the oldest first; their contents are not read."""
+    return [path for path in list_checkpoints(checkpoints) if (path / MANIFEST).is_file()]
 
 
 def list_checkpoints(checkpoints: Path) -> list[Path]:
@@ -81,7 +106,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 def rotate(checkpoints: Path, keep: int, best: str | None) -> None:
     """Removes all but the newest `keep` finished checkpoints and the best one; unfinished older ones go too."""
-    finished = [path for path in list_checkpoints(checkpoints) if (path / MANIFEST).is_file()]
+    finished = finished_checkpoints(checkpoints)
     kept = {path.name for path in finished[-max(keep, 1) :]} | ({Path(best).name} if best else set())
     for path in list_checkpoints(checkpoints):
         if path.name not in kept:
@@ -96,11 +121,3 @@ def remove_checkpoint(folder: Path) -> None:
     with contextlib.suppress(OSError):
         (folder / MANIFEST).unlink()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _other_state(folder: Path) -> list[str]:
-    try:
-        step = read_state(folder)["global_step"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return [f"{TRAINER_STATE} cannot be read"]
-    return [] if step == step_of(folder) else [f"its state is that of step {step}"]

@@ -1,13 +1,14 @@
 """Signals as requests: the first asks the run to end, the second ends it at once. Imports no torch.
 
-SIGTERM is what schedulers send, SIGINT is Ctrl-C, SIGUSR1 is what `sbatch --signal=USR1@…` is often told to send; unasked for,
-it would kill the process. A signal that was ignored when the program began (`nohup`, a shell's background job) stays ignored.
+SIGTERM is what schedulers send, SIGINT is Ctrl-C, SIGHUP is a terminal that closed (a connection that was lost), SIGUSR1 is what
+`sbatch --signal=USR1@…` is often told to send; unasked for, it would kill the process. A signal that was ignored when the program began (`nohup`, a shell's background job) stays ignored.
 """
 
 from __future__ import annotations
 
 import _thread
 import contextlib
+import errno
 import os
 import signal
 import threading
@@ -18,13 +19,15 @@ from types import FrameType
 from hfrecipes.recipe.stops import InterruptedRunError
 
 # Not every system has all of them.
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 # A process can get one request twice: from the terminal or the scheduler, and passed on by its launcher.
 SAME_SECONDS = 2.0
 # How long a signal waits that finds the program importing something, before it looks again.
 _IMPORT_SECONDS = 0.1
 _IMPORT = "<frozen importlib._bootstrap>"
+_STANDARD = (0, 1, 2)
 _STDERR = 2
+_HANGUP = getattr(signal, "SIGHUP", None)
 _SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -80,6 +83,8 @@ class StopRequest:
         self._previous = {}
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if signum == _HANGUP:
+            _forget_terminal()
         if os.getpid() != self._process:
             # A forked child: pools end theirs by SIGTERM.
             signal.signal(signum, self._previous[signum])
@@ -112,7 +117,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[StopRequest]:
-    """Catches SIGTERM, SIGINT and SIGUSR1 while it is open.
+    """Catches SIGTERM, SIGINT, SIGHUP and SIGUSR1 while it is open.
 
     The first signal raises, unless `StopRequest.defer` said that it be noted only. Another one, of another kind or `SAME_SECONDS`
     later, kills the process as if nobody had caught it. Python runs handlers between two of its instructions: a signal waits for
@@ -136,6 +141,18 @@ def _is_importing(frame: FrameType | None) -> bool:
     while frame is not None and frame.f_code.co_filename != _IMPORT:
         frame = frame.f_back
     return frame is not None
+
+
+def _forget_terminal() -> None:
+    """Lets what is printed from now on go nowhere: on a terminal that is gone, the next line would end the run in an error."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in _STANDARD:
+        try:
+            os.write(stream, b"") if stream else os.read(stream, 0)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def name_of(signum: int) -> str:

@@ -13,7 +13,10 @@ from hfrecipes.check.hub import repository_problems
 from hfrecipes.check.promised import is_promised
 from hfrecipes.check.rows import Scan, answerless, named_places, scan_rows
 from hfrecipes.data import embedded
+from hfrecipes.data.augment.augment import make_methods
+from hfrecipes.data.clean.registry import rule_problems
 from hfrecipes.data.sources import open_source
+from hfrecipes.data.tasks import task_problems
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 
@@ -42,6 +45,7 @@ def scan_sources(recipe: Recipe, promised: Iterable[Path]) -> list[Scan]:
             scan.problems += repository_problems(name, "dataset", spec.get("revision"), where)
         if spec.get("format"):
             scan.problems += dotted_problems(recipe, f"{key}.format")
+        scan.problems += task_problems(spec, recipe.where(key))
         scans.append(scan)
     return scans
 
@@ -51,7 +55,19 @@ def data_problems(recipe: Recipe, scans: list[Scan]) -> list[Problem]:
     found = list(chain.from_iterable(scan.problems for scan in scans))
     found += _repeat_problems(recipe, scans)
     found += _overlap_problems(recipe, scans)
-    return [*found, *_task_problems(recipe, scans)]
+    return [*found, *_task_problems(recipe, scans), *_refinement_problems(recipe)]
+
+
+def _refinement_problems(recipe: Recipe) -> list[Problem]:
+    """What keeps the rows from being cleaned or augmented."""
+    problems = rule_problems(recipe) if recipe.get("data.clean") else []
+    for index, rule in enumerate(recipe.get("data.clean", [])):
+        problems += dotted_problems(recipe, f"data.clean.{index}.classifier") if rule.get("classifier") else []
+    try:
+        make_methods(recipe.get("data.augment", []), recipe.find_file, recipe.where("data.augment"))
+    except RecipeError as error:
+        problems += error.problems
+    return problems
 
 
 def shape_problems(recipe: Recipe, scans: list[Scan]) -> list[Problem]:
@@ -124,6 +140,11 @@ def _same_origin(recipe: Recipe, scan: Scan, trained: list[Scan]) -> Iterator[Pr
 
 
 def _loss_problems(recipe: Recipe, scan: Scan) -> Iterator[Problem]:
+    if "chosen" in scan.columns or recipe.get(f"{scan.key}.task") in ("preference", "ranking"):
+        fault = f"{scan.key} compares answers, and kind: sft learns from one"
+        fix = "give rows of prompt and completion; with columns: {prompt: prompt, completion: chosen} they learn the better one"
+        yield Problem(recipe.where(scan.key), fault, fix)
+        return
     if not scan.columns:
         return
     has = " and ".join(scan.columns)

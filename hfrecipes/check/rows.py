@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hfrecipes.data.formats import Example, example_texts, is_conversational, to_example
+from hfrecipes.data.formats import Example, example_texts, is_conversational, to_examples
 from hfrecipes.data.hashing import stable_key
 from hfrecipes.data.local import shown
 from hfrecipes.data.row import Row
@@ -21,6 +21,7 @@ from hfrecipes.recipe.problem import Problem, RecipeError
 SAMPLE_ROWS = 2000
 # Rows that a message names before it says how many more there are.
 NAMED_ROWS = 3
+_COLUMNS = ("text", "messages", "prompt", "completion", "chosen", "rejected")
 
 
 @dataclass
@@ -112,7 +113,7 @@ class EvenSample:
 
 def _example(row: Row, spec: dict[str, Any], faults: dict[str, list[str]]) -> Example | None:
     try:
-        return to_example(row.values, spec, row.where)
+        return to_examples(row.values, spec, row.where)[0]
     except RecipeError as error:
         for problem in error.problems:
             faults.setdefault(f"{problem.message}\n{problem.fix}", []).append(row.where)
@@ -152,7 +153,7 @@ def _note_content(scan: Scan, row: Row, content: int) -> None:
 
 def _note_shape(scan: Scan, example: Example) -> None:
     if not scan.columns:
-        scan.columns = tuple(name for name in ("text", "messages", "prompt", "completion") if name in example)
+        scan.columns = tuple(name for name in _COLUMNS if name in example)
         scan.conversational = is_conversational(example)
 
 

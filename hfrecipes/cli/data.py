@@ -1,48 +1,18 @@
-"""`hfrecipes data preview`: the rows that a recipe trains on, as the model will see them."""
+"""`hfrecipes data VERB`: what is done with data before a model sees it. Each verb has a file of its own."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 
-_EPILOG = """\
-Rows pass through the same functions that prepare the training data, so what is shown is what trains. Tokens that carry loss
-are bold and green; in a pipe, or with NO_COLOR set, they stand between 【 and 】.
-
-  hfrecipes data preview my.yaml
-  hfrecipes data preview my.yaml training.assistant_only_loss=true --rows 5 | less
-"""
+# In the order in which a person meets them. Each module `data_<verb>` has `add_parser(subparsers)`.
+VERBS = ("sources", "clean", "classifier", "preview")
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
-        "data", help="look at the data of a recipe", description="Work with a recipe's data."
+        "data", help="find, clean and look at data", description="Find data, and work with that of a recipe."
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    preview_parser = verbs.add_parser(
-        "preview",
-        help="rows as the model will see them, with the tokens that carry loss marked",
-        description="Show training rows as the model will see them, with the tokens that carry loss marked.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    preview_parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe")
-    preview_parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to set, by dotted key")
-    preview_parser.add_argument("--rows", type=int, default=3, metavar="N", help="rows of each source (default: 3)")
-    preview_parser.set_defaults(command=preview)
-
-
-def preview(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from hfrecipes.cli.plan import show_rows
-    from hfrecipes.recipe.hardware import detect_hardware
-    from hfrecipes.recipe.loader import load_recipe
-    from hfrecipes.recipe.problem import Problem, RecipeError
-    from hfrecipes.recipe.resolve import resolve
-
-    recipe = load_recipe(args.recipe, args.overrides)
-    if recipe.kind == "pipeline":
-        fix = "preview the recipe of one step"
-        raise RecipeError(Problem(recipe.where("kind"), "a pipeline has no data of its own", fix))
-    show_rows(Console(), resolve(recipe, detect_hardware()), args.rows)
-    return 0
+    for verb in VERBS:
+        importlib.import_module(f"hfrecipes.cli.data_{verb}").add_parser(verbs)

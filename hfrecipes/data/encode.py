@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
 
 from tokenizers import Encoding
 
 from hfrecipes.data.formats import Example, is_conversational
+from hfrecipes.data.rendering import Renderer, ended
 from hfrecipes.data.settings import EncodeSettings
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.tokenization.tokenizer import Tokenizer, training_chat_template
@@ -96,33 +96,17 @@ def _draft(example: Example, tokenizer: Tokenizer, settings: EncodeSettings, whe
     if settings.assistant_only_loss:
         fix = "remove assistant_only_loss, or give messages"
         raise RecipeError(Problem(where, "assistant_only_loss needs messages, and this row holds plain text", fix))
-    eos = tokenizer.eos_token
-    if eos is None:
-        message = f"the tokenizer {tokenizer.name} has no eos_token, so a text could not be ended"
-        raise RecipeError(Problem(where, message, "set eos_token in tokenizer_config.json, or name another tokenizer"))
     prompt = example.get("prompt", "")
     body = example["text"] if "text" in example else example["completion"]
-    text = prompt + body + ("" if body.endswith(eos) else eos)
-    return _Draft(text, True, prompt if completion_only else None)
+    return _Draft(prompt + ended(body, tokenizer, where), True, prompt if completion_only else None)
 
 
 def _draft_chat(
     example: Example, tokenizer: Tokenizer, settings: EncodeSettings, where: str, completion_only: bool
 ) -> _Draft:
-    words: dict[str, Any] = {
-        "tools": example.get("tools"),
-        "chat_template": _template(tokenizer, settings, where),
-        **example.get("chat_template_kwargs", {}),
-    }
-    messages = example.get("messages") or example["prompt"] + example["completion"]
-    try:
-        rendered = tokenizer.render(messages, **words)
-        prompt = None
-        if completion_only:
-            prompt = tokenizer.render(example["prompt"], add_generation_prompt=True, **words).text
-    except ValueError as error:
-        fix = "correct the row, or name a tokenizer whose template takes such messages"
-        raise RecipeError(Problem(where, str(error), fix)) from error
+    renderer = Renderer(example, tokenizer, where, _template(tokenizer, settings, where))
+    rendered = renderer.render(example.get("messages") or example["prompt"] + example["completion"])
+    prompt = renderer.render(example["prompt"], add_generation_prompt=True).text if completion_only else None
     spans = rendered.assistant_spans if settings.assistant_only_loss else None
     # The template writes BOS and the ends of turns itself.
     return _Draft(rendered.text, False, prompt, spans)
@@ -165,14 +149,14 @@ def _encode_prompts(drafts: list[_Draft], tokenizer: Tokenizer) -> list[list[int
 def _supervised(draft: _Draft, encoding: Encoding, prompt_ids: list[int] | None) -> list[Span]:
     """Spans of tokens, in order and apart, that the loss looks at."""
     ids = encoding.ids
-    start = 0 if prompt_ids is None else _common_prefix(prompt_ids, ids)
+    start = 0 if prompt_ids is None else common_prefix(prompt_ids, ids)
     if draft.assistant is None:
         return [(start, len(ids))] if start < len(ids) else []
     spans = [span for turn in draft.assistant if (span := _token_span(encoding, turn))]
     return [(max(start, first), end) for first, end in spans if end > max(start, first)]
 
 
-def _common_prefix(ids: list[int], others: list[int]) -> int:
+def common_prefix(ids: list[int], others: list[int]) -> int:
     """How many tokens two sequences begin with in common."""
     if others[: len(ids)] == ids:  # nearly always, and far faster than pair by pair
         return len(ids)
@@ -183,7 +167,8 @@ def _token_span(encoding: Encoding, characters: Span) -> Span | None:
     """The tokens that touch a span of characters; None where none does.
 
     Some tokenizers leave whitespace outside every token. A span that begins or ends in such is drawn in to the nearest
-    character that has a token; transformers 5.23 there supervises the whole rest of the conversation.
+    character that has a token; transformers 5.23 there supervises the whole rest of the conversation. It also leaves out
+    all but the first token of a span's last character, where that has several.
     """
     start, end = characters
     tokens = (encoding.char_to_token(position) for position in range(start, end))
@@ -192,7 +177,15 @@ def _token_span(encoding: Encoding, characters: Span) -> Span | None:
         return None
     tokens = (encoding.char_to_token(position) for position in range(end - 1, start - 1, -1))
     last = next(token for token in tokens if token is not None)
+    # The last character may be several tokens, as an emoji is in bytes, of which the first is known by now.
+    while (around := _characters(encoding, last + 1)) and around[0] < end:
+        last += 1
     return first, last + 1
+
+
+def _characters(encoding: Encoding, token: int) -> Span | None:
+    """The characters under a token; None behind the last one, and for tokens that stand for no text."""
+    return encoding.token_to_chars(token) if token < len(encoding) else None
 
 
 def _finish(
@@ -217,15 +210,22 @@ def _carrying_loss(spans: list[Span], length: int) -> list[Span]:
 
 def _bytes_of(text: str, encoding: Encoding, ids: list[int], span: Span, tokenizer: Tokenizer) -> int:
     """UTF-8 bytes of the text under a span of tokens, special tokens left out."""
-    marks = tokenizer.special_token_texts
-    inner = [index for index in range(*span) if ids[index] not in marks]
+    texts = tokenizer.special_token_texts
+    marks = {index for index in range(*span) if ids[index] in texts and _is_written(text, encoding, index, texts)}
+    inner = [index for index in range(*span) if index not in marks]
     if not inner:
         return 0
     first, last = encoding.token_to_chars(inner[0]), encoding.token_to_chars(inner[-1])
     if first is None or last is None:
         return 0
-    written = sum(len(marks[ids[index]].encode()) for index in range(inner[0], inner[-1]) if ids[index] in marks)
+    written = sum(len(texts[ids[index]].encode()) for index in marks if inner[0] < index < inner[-1])
     return len(text[first[0] : last[1]].encode()) - written
+
+
+def _is_written(text: str, encoding: Encoding, index: int, texts: dict[int, str]) -> bool:
+    """Whether a special token stands in the text as such; the one for unknown words stands for words."""
+    characters = encoding.token_to_chars(index)
+    return characters is None or text[slice(*characters)].strip() == texts[encoding.ids[index]]
 
 
 def _why_unsupervised(draft: _Draft) -> str:

@@ -34,7 +34,7 @@ def open_hub(spec: dict[str, Any], where: str) -> Source:
             positions, data = sorted(lowest), data.select(sorted(lowest))
         return (Row(f"{name}/{data.split}: row {position}", row) for position, row in zip(positions, data, strict=True))
 
-    return Source(name, split, None, False, read, lambda: _revision(dataset(), spec), where)
+    return Source(name, split, spec.get("license"), False, read, lambda: _revision(dataset(), spec), where)
 
 
 def _load(spec: dict[str, Any], where: str) -> Any:

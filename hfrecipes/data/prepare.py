@@ -10,9 +10,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from hfrecipes.data.faults import map_rows
-from hfrecipes.data.formats import Example, example_texts, function_fingerprint, to_example
+from hfrecipes.data.examples import read_examples
+from hfrecipes.data.formats import Example, example_texts, function_fingerprint
 from hfrecipes.data.progress import track
+from hfrecipes.data.refine import Refinery, refinement_fingerprint
 from hfrecipes.data.row import Row, Source
 from hfrecipes.data.settings import EncodeSettings, PackSettings, describe, pack_settings, sft_settings, text_column
 from hfrecipes.data.sources import ROLES, open_sources
@@ -25,7 +26,7 @@ from hfrecipes.recipe.schema import cache_folder
 from hfrecipes.tokenization.tokenizer import Tokenizer
 
 # Counted up when the same inputs begin to give other rows, so that no old preparation is taken for a new one.
-CODE_VERSION = 2
+CODE_VERSION = 3
 
 _TOKENIZER_BYTES = 20_000_000
 
@@ -40,6 +41,7 @@ class Prepared:
         eval: The same by name (`python_docstrings/validation`), with `num_bytes` beside.
         test: As `eval`.
         facts: The entries under `data` in run.json.
+        refinement: `cleaning` and `augmentation` for run.json, where there was any.
         warnings: What was cut, left out or looks wrong, and whether rows in the cache were damaged.
         fingerprint: Changes with all that decides the rows.
         opened: The sources by role.
@@ -49,6 +51,7 @@ class Prepared:
     eval: dict[str, Any]
     test: dict[str, Any]
     facts: list[dict[str, Any]]
+    refinement: dict[str, Any]
     warnings: list[str]
     fingerprint: str
     opened: dict[str, list[Source]]
@@ -86,7 +89,16 @@ def prepare(recipe: Recipe, tokenizer: Tokenizer, cache: Path | None = None) -> 
         for role in ("eval", "test")
     }
     train = load_rows(folder / "train.arrow") if opened["train"] else None
-    return Prepared(train, measured["eval"], measured["test"], record["facts"], warnings, fingerprint, opened)
+    return Prepared(
+        train=train,
+        eval=measured["eval"],
+        test=measured["test"],
+        facts=record["facts"],
+        refinement=record["refinement"],
+        warnings=warnings,
+        fingerprint=fingerprint,
+        opened=opened,
+    )
 
 
 def training_texts(recipe: Recipe, max_bytes: int = _TOKENIZER_BYTES) -> Iterator[str]:
@@ -106,16 +118,6 @@ def training_texts(recipe: Recipe, max_bytes: int = _TOKENIZER_BYTES) -> Iterato
                 break
 
 
-def read_examples(recipe: Recipe, role: str, index: int, source: Source) -> Iterator[tuple[Row, Example]]:
-    """Rows of the source at `data.<role>.<index>` and the examples they make, lazily.
-
-    Raises:
-        RecipeError: at the first row that cannot be used, saying how many have the same fault.
-    """
-    spec = text_column(recipe, recipe.values["data"][role][index])
-    return map_rows(lambda row: to_example(row.values, spec, row.where, recipe.path.parent), source.rows())
-
-
 def _told(damage: list[str]) -> list[str]:
     if not damage:
         return []
@@ -125,7 +127,13 @@ def _told(damage: list[str]) -> list[str]:
 def _fingerprint(
     recipe: Recipe, opened: dict[str, list[Source]], tokenizer: Tokenizer, settings: EncodeSettings | PackSettings
 ) -> str:
-    parts: list[Any] = [CODE_VERSION, recipe.kind, tokenizer.fingerprint, describe(settings)]
+    parts: list[Any] = [
+        CODE_VERSION,
+        recipe.kind,
+        tokenizer.fingerprint,
+        describe(settings),
+        refinement_fingerprint(recipe),
+    ]
     for role in ROLES:
         for index, source in enumerate(opened[role]):
             spec = text_column(recipe, recipe.values["data"][role][index])
@@ -143,7 +151,7 @@ def _write(
     settings: EncodeSettings | PackSettings,
 ) -> None:
     """Writes the rows and facts of all sources into an empty folder."""
-    facts, warnings = [], []
+    facts, warnings, refinery = [], [], Refinery(recipe, tokenizer)
     for role, sources in opened.items():
         columns = ["input_ids", "labels"]
         if isinstance(settings, PackSettings) and settings.document_mask:
@@ -151,7 +159,9 @@ def _write(
         columns += [] if role == "train" else ["num_bytes"]
         tallies = [Tally() for _ in sources]
         streams = [
-            _rows(track(read_examples(recipe, role, index, source), source.title), role, tally, tokenizer, settings)
+            _rows(
+                track(_examples(recipe, role, index, source, refinery), source.title), role, tally, tokenizer, settings
+            )
             for index, (source, tally) in enumerate(zip(sources, tallies, strict=True))
         ]
         if role == "train" and streams:
@@ -164,7 +174,14 @@ def _write(
             limit = settings.max_length if isinstance(settings, EncodeSettings) else None
             warnings += tally.warnings(source.title, limit)
             facts.append(tally.entry(role, source.name, source.split, source.revision, source.license))
-    (folder / "facts.json").write_text(json.dumps({"facts": facts, "warnings": warnings}, indent=1), encoding="utf-8")
+    record = {"facts": facts, "refinement": refinery.facts, "warnings": [*refinery.warnings, *warnings]}
+    (folder / "facts.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _examples(
+    recipe: Recipe, role: str, index: int, source: Source, refinery: Refinery
+) -> Iterator[tuple[Row, Example]]:
+    return refinery.examples(index, source) if role == "train" else read_examples(recipe, role, index, source)
 
 
 def _refuse_nothing(source: Source, tally: Tally) -> None:

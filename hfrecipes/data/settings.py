@@ -77,6 +77,11 @@ def pack_settings(recipe: Recipe) -> PackSettings:
     return PackSettings(recipe.get("data.context_length", CONTEXT_LENGTH), recipe.get("data.document_mask", True))
 
 
+def augment_seed(recipe: Recipe) -> int:
+    """What chooses the rows that get a changed copy."""
+    return recipe.get("data.augment_seed", 0)
+
+
 def describe(settings: EncodeSettings | PackSettings) -> dict[str, Any]:
     """The settings as plain values, for fingerprints."""
     return asdict(settings)

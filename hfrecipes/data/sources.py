@@ -94,7 +94,7 @@ def _open_local(spec: dict[str, Any], path: Path, folder: Path, where: str) -> S
 
     # The name goes into cards and metrics, where a path of one machine has no place.
     name = path.name if Path(spec["path"]).expanduser().is_absolute() else spec["path"]
-    return Source(name, split, None, False, read, hash_content, where, spec.get("limit"))
+    return Source(name, split, spec.get("license"), False, read, hash_content, where, spec.get("limit"))
 
 
 def _find_files(path: Path, folder: Path, where: str) -> list[Path]:

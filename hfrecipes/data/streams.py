@@ -42,9 +42,7 @@ def encoded_rows(
         if not supervised:
             tally.dropped.add(row.where)
             continue
-        tally.rows += 1
-        tally.tokens += len(result.input_ids)
-        tally.supervised_tokens += supervised
+        tally.add_row(example.get("kind"), len(result.input_ids), supervised)
         yield {"input_ids": result.input_ids, "labels": result.labels, "num_bytes": result.num_bytes}
 
 
@@ -80,9 +78,8 @@ def packed_rows(
         sizes = packed_bytes((lengths for _, lengths in pairs), length, mask)
     packed = pack_documents((ids for ids, _ in found), length, eos_id, mask)
     for row, num_bytes in zip(packed, sizes, strict=False):
-        tally.rows += 1
-        tally.tokens += len(row.input_ids)
-        tally.supervised_tokens += int((row.labels >= 0).sum())
+        # A packed row holds documents of several kinds.
+        tally.add_row(None, len(row.input_ids), int((row.labels >= 0).sum()))
         yield {
             "input_ids": row.input_ids,
             "labels": row.labels,

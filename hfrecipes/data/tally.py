@@ -35,6 +35,7 @@ class Tally:
         bytes: UTF-8 bytes of the text, without what a chat template adds.
         dropped: Rows of which the cut left nothing supervised.
         missing: Rows of which a text is only the mark of a missing value.
+        kinds: Rows, tokens and supervised tokens by what the rows are tagged with: refusal, chain_of_thought …
     """
 
     documents: int = 0
@@ -46,6 +47,7 @@ class Tally:
     bytes: int = 0
     dropped: Places = field(default_factory=Places)
     missing: Places = field(default_factory=Places)
+    kinds: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def dropped_rows(self) -> int:
@@ -57,6 +59,16 @@ class Tally:
         self.bytes += sum(len(text.encode()) for text in texts)
         if any(text.strip() in _MISSING for text in texts):
             self.missing.add(where)
+
+    def add_row(self, kind: str | None, tokens: int, supervised_tokens: int) -> None:
+        """Counts a row that is trained or measured on."""
+        counts = {"rows": 1, "tokens": tokens, "supervised_tokens": supervised_tokens}
+        self.rows += 1
+        self.tokens += tokens
+        self.supervised_tokens += supervised_tokens
+        if kind is not None:
+            earlier = self.kinds.get(kind, {})
+            self.kinds[kind] = {name: earlier.get(name, 0) + count for name, count in counts.items()}
 
     def warnings(self, title: str, max_length: int | None) -> list[str]:
         """What was lost or looks wrong, in words; empty where nothing was."""
@@ -81,4 +93,5 @@ class Tally:
     def entry(self, role: str, name: str, split: str | None, revision: str, license: str | None) -> dict[str, Any]:
         """The entry of run.json."""
         counts = {name: getattr(self, name) for name in _COUNTS}
-        return {"role": role, "name": name, "split": split, **counts, "revision": revision, "license": license}
+        kinds = {"kinds": dict(sorted(self.kinds.items()))} if self.kinds else {}
+        return {"role": role, "name": name, "split": split, **counts, **kinds, "revision": revision, "license": license}

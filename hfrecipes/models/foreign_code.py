@@ -77,7 +77,8 @@ def _remote_code_problems(recipe: Recipe) -> Iterator[Problem]:
     fix = "add model.revision: the 40-digit commit you have read"
     if folder.is_dir():
         # What lies on this machine is what its owner has read, unless it points elsewhere.
-        for lender in _lenders(folder):
+        subfolder = str(recipe.get("model.subfolder", ""))
+        for lender in sorted({*_lenders(folder), *_lenders(folder / subfolder)}):
             yield Problem(where, f"{folder} borrows its code from {lender}, at no pinned revision", fix)
         return
     yield Problem(where, "model.trust_remote_code runs code that its owner can change, at no pinned revision", fix)
@@ -88,8 +89,16 @@ def _lenders(folder: Path) -> list[str]:
     classes: list[str] = []
     for name in (CONFIG, "tokenizer_config.json"):
         with suppress(RecipeError):
-            classes += _leaves(read_settings(folder / name).get("auto_map"))
+            classes += [name for auto_map in _auto_maps(read_settings(folder / name)) for name in _leaves(auto_map)]
     return sorted({name.partition("--")[0] for name in classes if "--" in name})
+
+
+def _auto_maps(settings: Any) -> Iterator[Any]:
+    """At any depth: the config of a composite model holds those of its parts."""
+    if isinstance(settings, dict):
+        yield settings.get("auto_map")
+        for inner in settings.values():
+            yield from _auto_maps(inner)
 
 
 def _leaves(value: Any) -> Iterator[str]:

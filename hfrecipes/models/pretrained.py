@@ -99,7 +99,11 @@ def refused_loads(name: str | Path, where: str | None) -> Iterator[None]:
         raise
     except Exception as error:
         subject = "" if where is None else f"{name}: "
-        if "trust_remote_code" in str(error):
+        if "use_safetensors" in str(error):
+            # Its own advice is to read a pickle instead.
+            fault = f"{subject}has no weights as safetensors, and pickled ones can run code as they load"
+            fix = "take a revision that has them (the Hub's conversion opens refs/pr/N), or save it anew as safetensors"
+        elif "trust_remote_code" in str(error):
             fault = f"{subject}can only be loaded by running code that comes with it"
             fix = "read that code, then set model.trust_remote_code: true and model.revision: COMMIT; or take another"
         else:

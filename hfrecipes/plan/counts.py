@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class DataCounts:
         documents: Rows of the sources.
         sampled: Rows that an estimate rests on; 0 for counts of prepared data.
         vocab_size: Size of the tokenizer.
+        kinds: Supervised tokens by what the rows are tagged with; those without a tag are in none.
         problems: Why something is not known.
     """
 
@@ -38,6 +40,7 @@ class DataCounts:
     documents: int | None = None
     sampled: int = 0
     vocab_size: int | None = None
+    kinds: dict[str, int] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -55,7 +58,11 @@ class DataCounts:
         """
         train = [entry for entry in facts if entry["role"] == "train"]
         names = ("tokens", "supervised_tokens", "truncated_tokens", "documents")
-        return cls(rows=rows, **{name: sum(entry[name] for entry in train) for name in names}, vocab_size=vocab_size)
+        kinds: Counter[str] = Counter()
+        for entry in train:
+            kinds.update({kind: counts["supervised_tokens"] for kind, counts in entry.get("kinds", {}).items()})
+        sums = {name: sum(entry[name] for entry in train) for name in names}
+        return cls(rows=rows, **sums, vocab_size=vocab_size, kinds=dict(kinds))
 
 
 def estimate_counts(recipe: Recipe, tokenizer_of: Recipe | None = None) -> DataCounts:
@@ -115,34 +122,55 @@ def ready_tokenizer(recipe: Recipe) -> Tokenizer | None:
 
 def _estimate(recipe: Recipe, sampled: list[SampledSource], tokenizer: Tokenizer, vocab_size: int) -> DataCounts:
     totals: dict[str, float] = {}
+    kinds: Counter[str] = Counter()
     for part in sampled:
         if part.total is None:
             fault = f"{part.source.title} has too many rows to count here"
             problem = Problem(part.source.where, fault, "a run counts them as it prepares the data", "unchecked")
             return DataCounts(None, None, vocab_size=vocab_size, problems=(problem,))
         by_row = part.total / len(part.rows)
-        for name, value in _sample_counts(recipe, part, tokenizer).items():
-            scale = by_row if name in ("rows", "documents") or not part.share else 1 / part.share
-            totals[name] = totals.get(name, 0) + scale * value
+        counts, tagged = _sample_counts(recipe, part, tokenizer)
+        by_token = 1 / part.share if part.share else by_row
+        for name, value in counts.items():
+            totals[name] = totals.get(name, 0) + value * (by_row if name in ("rows", "documents") else by_token)
+        kinds.update({kind: round(value * by_token) for kind, value in tagged.items()})
     whole = {name: round(value) for name, value in totals.items()}
     whole["rows"] = _packed_rows(recipe, whole["tokens"]) or whole["rows"]
-    return DataCounts(**whole, sampled=sum(len(part.rows) for part in sampled), vocab_size=vocab_size)
+    size = sum(len(part.rows) for part in sampled)
+    return DataCounts(**whole, sampled=size, vocab_size=vocab_size, kinds=dict(kinds), problems=_changed_later(recipe))
 
 
-def _sample_counts(recipe: Recipe, part: SampledSource, tokenizer: Tokenizer) -> dict[str, int]:
+def _changed_later(recipe: Recipe) -> tuple[Problem, ...]:
+    """What becomes of the rows before they are trained on, and is not in an estimate made of the sources."""
+    said = [key for key in ("data.clean", "data.augment") if recipe.get(key)]
+    if not said:
+        return ()
+    fault = f"rows and tokens are counted before {' and '.join(said)}"
+    fix = "`hfrecipes data clean` says what is left" if "data.clean" in said else "a run counts what is added"
+    return (Problem(recipe.where(said[0]), fault, fix, "unchecked"),)
+
+
+def _sample_counts(recipe: Recipe, part: SampledSource, tokenizer: Tokenizer) -> tuple[dict[str, int], Counter[str]]:
+    """The counts of a sample, and its supervised tokens by kind."""
     if recipe.kind == "pretrain":
         tokens = sum(len(document) + 1 for document in tokenize_sample(recipe, part, tokenizer))
-        return {"rows": 0, "tokens": tokens, "supervised_tokens": tokens, "documents": len(part.rows)}
+        return {"rows": 0, "tokens": tokens, "supervised_tokens": tokens, "documents": len(part.rows)}, Counter()
+    examples = sample_examples(recipe, part)
     encoded = encode_sample(recipe, part, tokenizer)
     # A row whose supervised part was cut off altogether is left out of training.
     kept = [row for row in encoded if row.supervised_tokens]
-    return {
+    kinds: Counter[str] = Counter()
+    for example, row in zip(examples, encoded, strict=True):
+        if example.get("kind"):
+            kinds[example["kind"]] += row.supervised_tokens
+    counts = {
         "rows": len(kept),
         "tokens": sum(len(row.input_ids) for row in kept),
         "supervised_tokens": sum(row.supervised_tokens for row in kept),
         "truncated_tokens": sum(row.truncated_tokens for row in encoded),
         "documents": len(encoded),
     }
+    return counts, kinds
 
 
 def _packed_rows(recipe: Recipe, tokens: int) -> int | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import accumulate, groupby
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,12 +18,15 @@ from hfrecipes.data.packing import pack_documents
 from hfrecipes.data.settings import pack_settings
 from hfrecipes.plan.sample import SampledSource, encode_sample, sample_examples, tokenize_sample
 from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.secrets import redact
+from hfrecipes.recipe.visible import visible
 from hfrecipes.tokenization.tokenizer import Tokenizer
 
 # A run of tokens longer than this is shown by its beginning and end.
 LONGEST_RUN = 120
 LONGEST_TEXT = 1200
 _SUPERVISED, _CONTEXT = "bold green", "dim"
+_REDACTED = re.compile("(<redacted: [^>]*>)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,18 +174,40 @@ def print_previews(console: Console, previews: Sequence[SourcePreview], max_leng
         for row in preview.rows:
             cut = f", {row.truncated_tokens:,} cut off" if row.truncated_tokens else ""
             share = f"{len(row.tokens):,} tokens, {row.supervised_share:.0%} carry loss{cut}"
-            console.print(f"\n[bold]{escape(row.where)}[/bold] ({share})", highlight=False)
+            console.print(f"\n[bold]{escape(_shown(row.where))}[/bold] ({share})", highlight=False)
             console.print(render_row(row, brackets=not colours(console)), highlight=False, soft_wrap=True)
-        console.print("\n" + escape(_summary(preview, max_length)), highlight=False)
+        console.print("\n" + escape(_shown(_summary(preview, max_length))), highlight=False)
 
 
 def render_row(row: PreviewRow, *, brackets: bool) -> Text:
-    """A row as styled text; line ends are made visible, and long runs are shortened in their middle."""
+    """A row as styled text; secrets are left out, line ends and control characters made visible, long runs shortened."""
     text = Text()
-    for carries, group in groupby(row.tokens, key=lambda token: token[1]):
-        shown = _shorten([token for token, _ in group]).replace("\n", "⏎\n")
+    for carries, group in groupby(without_secrets(row.tokens), key=lambda token: token[1]):
+        shown = visible(_shorten([token for token, _ in group])).replace("\n", "⏎\n")
         text.append(f"【{shown}】" if brackets and carries else shown, _SUPERVISED if carries else _CONTEXT)
     return text
+
+
+def without_secrets(tokens: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    """The same tokens, with what looks like a secret left out of their texts: its first token says what stood there."""
+    text = "".join(token for token, _ in tokens)
+    first, *others = _REDACTED.split(redact(text))
+    if not others:
+        return tokens
+    shown, place = list(text), len(first)
+    for mark, follows in zip(others[::2], others[1::2], strict=True):
+        rest = len(text) - len(follows)
+        # The last piece ends the text, so that nothing of the secret before it is left over.
+        end = rest if follows is others[-1] else text.index(follows, place + 1)
+        shown[place:end] = [mark, *[""] * (end - place - 1)]
+        place = end + len(follows)
+    ends = list(accumulate(len(token) for token, _ in tokens))
+    return [("".join(shown[end - len(t) : end]), carries) for (t, carries), end in zip(tokens, ends, strict=True)]
+
+
+def _shown(text: str) -> str:
+    """What a recipe or its data named, for the terminal."""
+    return visible(redact(text))
 
 
 def _shorten(tokens: list[str]) -> str:
@@ -207,7 +233,7 @@ def print_texts(console: Console, recipe: Recipe, sampled: Sequence[SampledSourc
     for part in sampled:
         few = replace(part, rows=part.rows[:count])
         for row, example in zip(few.rows, sample_examples(recipe, few), strict=True):
-            console.print(f"\n[bold]{escape(row.where)}[/bold]", highlight=False)
-            text = "\n".join(example_texts(example))
+            console.print(f"\n[bold]{escape(_shown(row.where))}[/bold]", highlight=False)
+            text = _shown("\n".join(example_texts(example)))
             shown = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + f" … {len(text) - LONGEST_TEXT:,} more"
             console.print(Text(shown), highlight=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 
 from rich.console import Console
 from rich.markup import escape
@@ -87,6 +88,9 @@ def _data(plan: Plan) -> str:
         words.append(f"{about}{data.supervised_tokens / data.tokens:.0%} of them carry loss")
     if data.truncated_tokens:
         words.append(f"{about}{data.truncated_tokens / (data.tokens + data.truncated_tokens):.1%} cut off")
+    if data.kinds and data.supervised_tokens:
+        shares = (f"{kind} {tokens / data.supervised_tokens:.0%}" for kind, tokens in data.kinds.items())
+        words.append(f"{about}of these {', '.join(shares)}")
     if data.estimated:
         words.append(f"from a sample of {data.sampled} rows")
     return ", ".join(words)
@@ -163,8 +167,14 @@ def _disk(plan: Plan) -> str:
     return f"≈ {gib(disk.total)} at most: {each}, {kept}; {model}"
 
 
+# From here on powers of ten say more than units; and integers can be too large for a float.
+_POWERS = 10**18
+
+
 def count(number: float) -> str:
-    """Three digits and a unit: 812, 12.3K, 4.56M, 7.89B, 1.2T."""
+    """Three digits and a unit: 812, 12.3K, 4.56M, 7.89B, 1.2T; 1.23e+18 beyond."""
+    if number >= _POWERS:
+        return f"{Decimal(number):.2e}"
     for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
         if number >= size:
             value = number / size
@@ -173,7 +183,9 @@ def count(number: float) -> str:
 
 
 def gib(size: float) -> str:
-    """Bytes in GiB, or in MiB or KiB below a tenth of one."""
+    """Bytes in GiB, or in MiB or KiB below a tenth of one; 1.23e+18 bytes from there on."""
+    if size >= _POWERS:
+        return f"{Decimal(size):.2e} bytes"
     for unit, name in ((2**30, "GiB"), (2**20, "MiB")):
         if size >= unit / 10:
             return f"{size / unit:,.1f} {name}" if size >= unit else f"{size / unit:.2f} {name}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hfrecipes.recipe.catalogue import expand
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.schema import load_schema
 from hfrecipes.recipe.secrets import find_secrets
@@ -21,6 +22,8 @@ from hfrecipes.recipe.yaml_reader import Keys, dotted, parse_yaml, read_yaml
 _NO_SECRETS = "take it out: a token comes from the environment (HF_TOKEN) or `hf auth login`, never from a recipe"
 # Longer names are refused by most file systems, less what is put before and behind them.
 _LONGEST_NAME = 200
+# Digits of the index of a list's item.
+_LONGEST_INDEX = 9
 # Windows opens a device under these names, whatever their case and ending, and drops dots and spaces at the end.
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))}
 
@@ -53,7 +56,7 @@ class Recipe:
         for part in key.split("."):
             if isinstance(value, dict):
                 value = value.get(part)
-            elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            elif isinstance(value, list) and _is_number(part) and int(part) < len(value):
                 value = value[int(part)]
             else:
                 return default
@@ -123,7 +126,26 @@ def check_words(
     name = values.get("name") or path.stem
     if problem := _name_problem(name, where):
         raise RecipeError(problem)
+    _name_sources(values, where)
     return Recipe(kind, name, path, values, lines, said, tuple(problems))
+
+
+def _name_sources(values: dict[str, Any], where: Callable[[Keys], str]) -> None:
+    """Puts the Hub's words in place of names from the catalogue, so that nothing that comes later has to know it.
+
+    Raises:
+        RecipeError: with every name that is nearly one of the catalogue.
+    """
+    problems = []
+    for role in ("train", "eval", "test"):
+        sources = (values.get("data") or {}).get(role) or []
+        for index, spec in enumerate(sources):
+            try:
+                sources[index] = expand(spec, where(("data", role, index, "name")))
+            except RecipeError as error:
+                problems += error.problems
+    if problems:
+        raise RecipeError(problems)
 
 
 def find_recipe(path_or_name: str | Path) -> Path:
@@ -179,7 +201,12 @@ def _of_step(keys: Keys) -> Keys:
 
 def split_key(key: str) -> Keys:
     """`data.train.0.name` as keys; numbers are indices of lists."""
-    return tuple(int(part) if part.isdigit() else part for part in key.split(".") if part)
+    return tuple(int(part) if _is_number(part) else part for part in key.split(".") if part)
+
+
+def _is_number(part: str) -> bool:
+    """Whether a part of a key can be the index of a list; `²` is a digit to Python, and no number."""
+    return part.isascii() and part.isdigit() and len(part) <= _LONGEST_INDEX
 
 
 def locate(keys: Keys, path: Path, lines: dict[Keys, int], said: dict[Keys, str]) -> str:
@@ -259,12 +286,13 @@ def _secrets_in(text: str, where: Any, keys: Keys) -> list[Problem]:
 def _name_problem(name: Any, where: Any) -> Problem | None:
     if isinstance(name, str) and _names_a_folder(name) and not find_secrets(name):
         return None
-    fix = "it names a folder: letters, digits, - and _, and no name that Windows keeps for a device"
+    fix = "it names a folder: letters, digits, - and _, no dot before them, and no name that Windows keeps for a device"
     return Problem(where(("name",)), f"name is {name!r}", fix)
 
 
 def _names_a_folder(name: str) -> bool:
     """Whether a name means one folder below the one it is joined to, on every system."""
     plain = name not in ("", ".", "..") and not set(name) & set('/\\:*?"<>|\0') and name.isprintable()
-    whole = name == name.strip().rstrip(".") and not name.startswith("-") and len(name.encode()) <= _LONGEST_NAME
+    # Hidden names are those of what is beside a run: its lock, and an earlier run on its way out.
+    whole = name == name.strip().rstrip(".") and name[:1] not in "-." and len(name.encode()) <= _LONGEST_NAME
     return plain and whole and name.split(".")[0].rstrip().upper() not in _DEVICES

@@ -17,9 +17,10 @@ from hfrecipes.recipe.secrets import redact, redact_values
 _SHAPES: dict[str, type] = {
     **dict.fromkeys(("name", "kind", "status"), str),
     **dict.fromkeys(("recipe", "versions", "hardware", "model", "training", "plan", "published"), dict),
-    **dict.fromkeys(("data", "evaluations", "samples", "warnings", "steps", "command"), list),
+    **dict.fromkeys(("fingerprint", "marks"), dict),
+    **dict.fromkeys(("data", "evaluations", "samples", "warnings", "steps", "command", "sessions"), list),
 }
-_ROWS = ("data", "evaluations", "samples", "steps")
+_ROWS = ("data", "evaluations", "samples", "steps", "sessions")
 _DAMAGED = "remove it and say --resume: it is written anew from the last checkpoint"
 
 
@@ -116,6 +117,10 @@ def _fault_of(facts: Any) -> str | None:
         rows = value if key in _ROWS and isinstance(value, list) else []
         if not isinstance(value, shape | None) or not all(isinstance(row, dict) for row in rows):
             return f"is damaged: {key} is {type(value).__name__}, which a run does not write there"
+    if facts.get("training") and type(facts["training"].get("steps")) is not int:
+        return "is damaged: training.steps is no number of steps"
+    if not all(isinstance(session.get("changes"), list | None) for session in facts.get("sessions") or []):
+        return "is damaged: the changes of a session are no list"
     return None
 
 

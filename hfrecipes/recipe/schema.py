@@ -28,7 +28,7 @@ Schema = dict[str, Any]
 # The libraries whose classes the schema is read from.
 LIBRARIES = ("transformers", "trl", "peft")
 # Raised when the making of the schema changes, so that cached ones are made anew.
-EDITION = 8
+EDITION = 9
 SHIPPED = Path(__file__).with_name("schema.json")
 
 
@@ -230,6 +230,22 @@ def dataclass_schema(cls: type) -> Schema:
     return _object(_fields_schema(cls))
 
 
+def chosen_schema(key: str, classes: dict[str, type]) -> Schema:
+    """The schema of a mapping whose other words depend on one of them: `{rule: language, languages: [en]}`.
+
+    Args:
+        key: The word that chooses.
+        classes: What it can be -> the dataclass of the other words.
+    """
+    branches = []
+    for name, cls in classes.items():
+        schema = dataclass_schema(cls)
+        description = " ".join((cls.__doc__ or "").split())
+        chooser = {"const": name, "description": description}
+        branches.append({**schema, "properties": {key: chooser, **schema["properties"]}})
+    return {"type": "object", "required": [key], "x-chosen-by": key, "oneOf": branches}
+
+
 def _object(properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
@@ -241,6 +257,8 @@ def _fields_schema(cls: type, skip: typing.Collection[str] = (), help: bool = Tr
         if field.name in skip or field.name.startswith("_") or not field.init:
             continue
         schema = _hand_kept(cls, field.name, hint_schema(hints.get(field.name, Any)))
+        if chosen_by := field.metadata.get("chosen_by"):
+            schema = {"type": "array", "items": chosen_schema(*chosen_by)}
         if help:
             schema |= {key: field.metadata[key] for key in ("minimum", "maximum") if key in field.metadata}
             if text := field.metadata.get("help"):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
+
+from hfrecipes.recipe.augmentation import METHODS
+from hfrecipes.recipe.cleaning import RULES
+from hfrecipes.recipe.section_words import words
+from hfrecipes.recipe.source_words import SourceTask
 
 Kind = Literal["pretrain", "sft", "pipeline"]
 KINDS: tuple[str, ...] = ("pretrain", "sft", "pipeline")
-
-
-def words(help: str, *, default: Any = None, minimum: float | None = None, maximum: float | None = None) -> Any:
-    """A field with the sentence that explains it and the range its number keeps."""
-    limits = {"minimum": minimum, "maximum": maximum}
-    metadata = {"help": help, **{name: limit for name, limit in limits.items() if limit is not None}}
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -22,7 +20,7 @@ class TokenizerTraining:
 
 
 @dataclass(kw_only=True, slots=True)
-class Source:
+class Source(SourceTask):
     name: str | None = words(
         "A Hub data set, or one that needs no network: python_code, python_prose, python_docstrings."
     )
@@ -30,6 +28,7 @@ class Source:
     subset: str | None = words("The configuration of a Hub data set (`name=` of load_dataset).")
     split: str | None = words("The split: train, validation, test, or a slice that datasets understands.")
     revision: str | None = words("The commit of a Hub data set.")
+    license: str | None = words("The licence of local rows, as the Hub spells it; it is named in the card.")
     limit: int | None = words("At most this many rows, taken evenly over the whole.", minimum=1)
     columns: dict[str, str] | None = words(
         "Columns to rename, ours: theirs, as in {prompt: question, completion: answer}."
@@ -44,6 +43,15 @@ class Data:
     train: list[Source] | None = words("What the model learns from.")
     eval: list[Source] | None = words("What it is measured on while it learns, and at the end.")
     test: list[Source] | None = words("What it is measured on at the end only.")
+    clean: list[Any] | None = words(
+        "Rules that data.train passes through, in this order, as in [{rule: gopher_quality, profile: en}].",
+        chosen_by=("rule", RULES),
+    )
+    augment: list[Any] | None = words(
+        "Ways to add changed copies of rows to data.train, as in [{method: noise, share: 0.1}].",
+        chosen_by=("method", METHODS),
+    )
+    augment_seed: int | None = words("Chooses which rows get a copy, and which. Default: 0.")
 
 
 @dataclass(kw_only=True, slots=True)

@@ -64,6 +64,8 @@ class _Validator:
             return self.check(value, self.root["$defs"][name], keys)
         if schema.get("x-config"):
             return self._config(value, keys)
+        if "x-chosen-by" in schema:
+            return self._chosen(value, schema, keys)
         if "anyOf" in schema:
             return self._any_of(value, schema, keys)
         if "enum" in schema or "const" in schema:
@@ -133,6 +135,21 @@ class _Validator:
         if guess:
             fix = f"did you mean {guess}?" + (f" It is {listed}" if few else "")
         return [self._fault(keys, f"{dotted(keys)} is {_shown(value)}, which it cannot be", fix)]
+
+    def _chosen(self, value: Any, schema: Schema, keys: Keys) -> list[Problem]:
+        """A mapping of which one word says what the others are: it is held against the branch of that word alone."""
+        key = schema["x-chosen-by"]
+        branches = {branch["properties"][key]["const"]: branch for branch in schema["oneOf"]}
+        if not isinstance(value, dict):
+            first = next(iter(branches))
+            return [
+                self._fault(keys, f"{dotted(keys)} is {_shown(value)}", f"it is a mapping, as in {{{key}: {first}}}")
+            ]
+        if value.get(key) is None:
+            return [self._fault(keys, f"{dotted((*keys, key))} is missing", f"it is one of {', '.join(branches)}")]
+        if value[key] not in branches:
+            return self._choice(value[key], list(branches), (*keys, key))
+        return self._mapping(value, branches[value[key]], keys)
 
     def _config(self, value: Any, keys: Keys) -> list[Problem]:
         """Keys of a model's config, against the fields that its class declares: transformers takes any key in silence."""

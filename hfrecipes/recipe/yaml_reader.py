@@ -18,6 +18,8 @@ Keys = tuple[str | int, ...]
 
 # Aliases can make a short file expand without end; no recipe needs this many values.
 MAX_VALUES = 100_000
+# The same for their characters: an alias is a few of them in the file and all of its text in the recipe.
+MAX_CHARACTERS = 20_000_000
 
 _NESTED = "remove brackets and aliases that no recipe needs"
 _TAG = "tag:yaml.org,2002:"
@@ -25,7 +27,7 @@ _PLAIN = "plain"
 
 # Python refuses to convert integers of thousands of digits; no number of a recipe comes near.
 _INTEGER = re.compile(r"[-+]?[0-9]{1,300}$")
-_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+$")
+_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,250}$")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
 _SPECIAL_FLOATS = {".inf": "inf", "+.inf": "inf", "-.inf": "-inf", ".nan": "nan"}
 _NULLS = {"", "~", "null", "Null", "NULL"}
@@ -112,6 +114,7 @@ class _Reader:
         self.name = name
         self.lines: dict[Keys, int] = {}
         self.problems: list[Problem] = []
+        self._characters = 0
 
     def convert(self, node: yaml.Node, keys: Keys) -> Any:
         if len(self.lines) >= MAX_VALUES:
@@ -144,6 +147,10 @@ class _Reader:
         return value
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
+        self._characters += len(node.value)
+        if self._characters > MAX_CHARACTERS:
+            fault = f"holds more than {MAX_CHARACTERS:,} characters"
+            raise RecipeError(Problem(self.name, fault, "remove aliases of long texts"))
         if node.tag == _PLAIN:
             return parse_scalar(node.value)
         return self._joined(node) if node.tag == _TAG + "str" else self._tagged(node)

@@ -165,6 +165,26 @@ def compare_fingerprints(
     return [words for key, words in accepted if key in _DIFFERENCES or not changes.known]
 
 
+def faults_of_another_run(of_checkpoint: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
+    """Why a checkpoint is not of this run: no session of it had that fingerprint. Empty where it is, or nobody knows.
+
+    Args:
+        of_checkpoint: The fingerprint in its manifest.
+        earlier: Facts of the run; each session's fingerprint has been agreed to, or it would not have begun.
+    """
+    known = [session.get("fingerprint") for session in earlier.get("sessions") or []]
+    known = [each for each in (*known, earlier.get("fingerprint")) if isinstance(each, dict)]
+    differing = [
+        [key for part in each if part in of_checkpoint for key in _differing(part, of_checkpoint[part], each[part])]
+        for each in known
+    ]
+    return [f"it is of another run: its {', '.join(differing[-1])} differs"] if all(differing) and known else []
+
+
+def _differing(part: str, before: Any, now: Any) -> list[str]:
+    return [] if before == now else [key for key, _ in _differences(part, before, now)]
+
+
 def _differences(part: str, before: Any, now: Any) -> list[tuple[str, str]]:
     """The keys of a part that differ, each with the difference in words."""
     if part in _DIFFERENCES:
@@ -192,7 +212,7 @@ def other_conditions(earlier: dict[str, Any], manifest: dict[str, Any], world_si
     if processes != world_size:
         drawn = "what the model draws at random (dropout) is drawn anew from here"
         lines.append(f"saved by {processes} process(es), resumed by {world_size}: {drawn}")
-    before = earlier.get("versions", {})
+    before = earlier.get("versions") or {}
     for name in ("torch", "transformers", "trl", "peft", "accelerate"):
         if name in before and before[name] != version(name):
             lines.append(

@@ -53,7 +53,7 @@ def resumed_facts(earlier: dict[str, Any], first_step: int, changes: Sequence[st
     session = {"started": now(), "first_step": first_step, "changes": list(changes)}
     return {
         "started": earlier.get("started", session["started"]),
-        "sessions": [*earlier.get("sessions", []), session],
+        "sessions": [*(earlier.get("sessions") or []), session],
     }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hfrecipes.callbacks.signals import StopRequest, catch_signals
+from hfrecipes.recipe.folds import expand_folds, wants_folds
 from hfrecipes.recipe.hardware import detect_hardware
 from hfrecipes.recipe.loader import Recipe, load_recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -48,9 +49,10 @@ def launch(name: str, num_processes: int | None, args: argparse.Namespace) -> in
     with catch_signals() as stop:
         count = num_processes or _default_count(file)
         recipe = load_recipe(args.recipe, args.overrides)
-        if recipe.kind != "pipeline" and not args.smoke:
+        if not args.smoke:
             # Collective time-outs begin to run with the processes, so nothing slow may be left to them.
-            prepare_data(recipe)
+            for each in _trainings(recipe):
+                prepare_data(each)
         run = RunDir(args.runs_dir / (f"{recipe.name}-smoke" if args.smoke else recipe.name))
         before = _facts(run)
         status = _start(launch_command(file, count, args), stop)
@@ -95,6 +97,13 @@ def prepare_data(recipe: Recipe) -> None:
     from hfrecipes.models.recipe_tokenizer import obtain_tokenizer
 
     prepare(recipe, obtain_tokenizer(recipe)[0])
+
+
+def _trainings(recipe: Recipe) -> list[Recipe]:
+    """The trainings whose rows can be prepared before any of them runs."""
+    if recipe.kind == "pipeline":
+        return []  # the rows of a step may depend on the model of an earlier one
+    return [step.recipe for step in expand_folds(recipe)] if wants_folds(recipe) else [recipe]
 
 
 def _refuse_other_files(path: Path) -> None:

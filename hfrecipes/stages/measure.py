@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from transformers import PreTrainedTokenizerBase
 
 from hfrecipes.data.formats import to_example
 from hfrecipes.data.prepare import Prepared
 from hfrecipes.evaluation.generation import generate_texts, max_prompt_tokens
-from hfrecipes.evaluation.language_modeling import language_modeling_estimates, measure_loss
+from hfrecipes.evaluation.language_modeling import RowLosses, language_modeling_estimates, measure_loss
 from hfrecipes.evaluation.metrics import TaskMetric, load_metric
 from hfrecipes.evaluation.prompts import prompt_ids, show_prompt, split_example
 from hfrecipes.evaluation.task import measure_task
 from hfrecipes.models.load import load_model
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.stops import PoisonedRunError
 
 BATCH_SIZE = 16
 TASK = {"num_rows": 200, "num_shots": 3, "max_new_tokens": 64}
@@ -29,6 +32,8 @@ SHOT_POOL = 256
 # A pretrained model is given this share of a held-out document and goes on from there.
 PROMPT_CHARACTERS = 200
 TUNED, BASE = "tuned", "base"
+# A model that was not trained costs what guessing does, or little more. The guards of training stop at ten times that.
+WORSE_THAN_GUESSING = 2.0
 
 Entries = list[dict[str, Any]]
 
@@ -66,7 +71,8 @@ class Measurer:
         prompts = [split_example(example, f"{name}, example {number}")[0] for number, example in enumerate(examples)]
         shortest = min(len(prompt_ids(self.tokenizer, prompt)) for prompt in prompts)
         if room is not None and shortest > room:
-            fault = f"no prompt of {name} leaves room for the answer: the shortest has {shortest} tokens, {max(room, 0)} are left"
+            left = f"{room} are left for it" if room > 0 else "the answer alone fills the model's context"
+            fault = f"no prompt of {name} leaves room for the answer: the shortest has {shortest} tokens, {left}"
             fix = "lower evaluation.task.max_new_tokens, or train on a longer context"
             raise RecipeError(Problem(self.recipe.where("evaluation.task"), fault, fix))
         references = [split_example(example, f"{name}, example {number}")[1] for number, example in enumerate(examples)]
@@ -91,7 +97,7 @@ class Measurer:
         evaluations: Entries = []
         for name, dataset in {**self.prepared.eval, **self.prepared.test}.items():
             with self._status(f"measuring the {label} model on {name}"):
-                losses = measure_loss(model, dataset, self.tokenizer.pad_token_id, self.batch_size)
+                losses = self._losses(model, dataset, label, name)
             found = language_modeling_estimates(losses, step)
             evaluations += [{"model": label, "dataset": name, **entry} for entry in found]
         examples, name = self._held_out_examples()
@@ -100,6 +106,27 @@ class Measurer:
         if self.recipe.get("evaluation.task"):
             return self._add_task(model, label, step, examples, name, evaluations)
         return evaluations, self._samples(model, label, examples)
+
+    def _losses(self, model: Any, dataset: Any, label: str, name: str) -> RowLosses:
+        """Losses of a held-out set; of a trained model that is worse than none at all, with a warning.
+
+        Raises:
+            PoisonedRunError: where a row's loss is no number.
+        """
+        try:
+            losses = measure_loss(model, dataset, self.tokenizer.pad_token_id, self.batch_size)
+        except ValueError as error:
+            raise PoisonedRunError(f"the {label} model cannot be measured on {name}: {error}") from error
+        loss = losses.nll.sum() / max(losses.num_tokens.sum(), 1)
+        guessing = math.log(model.config.get_text_config().vocab_size)
+        if label == TUNED and loss > WORSE_THAN_GUESSING * guessing:
+            costs = f"{loss:.4g} nats a token, where guessing among all of them costs {guessing:.3g}"
+            self._warn(f"the trained model is spoilt: {name} costs it {costs}; was training.learning_rate too high?")
+        return losses
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def _add_task(
         self, model: Any, label: str, step: int, examples: list[Any], name: str, evaluations: Entries
@@ -184,8 +211,8 @@ class Measurer:
 
     def _status(self, text: str) -> Any:
         if self.console.is_terminal:
-            return self.console.status(text)
-        self.console.print(text, highlight=False)
+            return self.console.status(escape(text))
+        self.console.print(text, highlight=False, markup=False)
         return contextlib.nullcontext()
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir
 
+# Kinds of run directories that hold runs, one for each step.
+OF_STEPS = ("pipeline", "folds")
 
-def refuse_occupied(run: RunDir, overwrite: bool, *, pipeline: bool = False) -> None:
+
+def refuse_occupied(run: RunDir, overwrite: bool, *, of_steps: str | None = None) -> None:
     """Lets a run begin in a folder that is empty, or holds a run of its own kind that is to be replaced.
 
     Args:
         run: The run directory.
         overwrite: Whether an earlier run may be replaced.
-        pipeline: Whether a pipeline is to be written, whose finished steps are kept.
+        of_steps: What is to be written where it consists of steps, `pipeline` or `folds`: its finished steps are kept.
 
     Raises:
         RecipeError: where something else is there.
@@ -23,10 +26,10 @@ def refuse_occupied(run: RunDir, overwrite: bool, *, pipeline: bool = False) -> 
             raise RecipeError(Problem(str(run.path), fault, "give the run another name"))
         return
     facts = run.facts()
-    if (facts.get("kind") == "pipeline") != pipeline:
+    if (facts.get("kind") if facts.get("kind") in OF_STEPS else None) != of_steps:
         fault = f"holds a run of kind {facts.get('kind')}"
         raise RecipeError(Problem(str(run.path), fault, "give this one another name"))
-    if not overwrite and not pipeline:
+    if not overwrite and of_steps is None:
         fault = f"holds a run already ({facts.get('status')})"
         fix = f"go on with it by --resume, begin anew with --overwrite, or say name={run.path.name}-2"
         raise RecipeError(Problem(str(run.path), fault, fix))

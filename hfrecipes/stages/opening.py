@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from hfrecipes.stages.changes import (
     Changes,
     compare_fingerprints,
     compare_recipes,
+    faults_of_another_run,
     other_conditions,
     refuse_idle_allowances,
 )
@@ -65,6 +67,9 @@ def claimed(run: RunDir) -> Iterator[None]:
     """
     # Two links to one folder are one run.
     place = run.path.resolve()
+    if not place.name:
+        fix = "a run directory is a folder of its own"
+        raise RecipeError(Problem(str(run.path), f"is a link to {place}, the root of the file system", fix))
     place.parent.mkdir(parents=True, exist_ok=True)
     file = place.with_name(f".{place.name}.lock")
     lock = FileLock(file)
@@ -127,7 +132,9 @@ def go_on(run: RunDir, recipe: Recipe, allowed: Sequence[str]) -> Start:
     trained = bool(earlier.get("training")) and not changes.accepted and not faults_of(run.model, others=False)
     if trained and complete:
         return Start(earlier=earlier, changes=changes, complete=True, trained=True)
-    checkpoint, skipped = newest_valid(run.checkpoints)
+    checkpoint, skipped = newest_valid(
+        run.checkpoints, lambda folder: faults_of_another_run((read_manifest(folder) or {}).get("fingerprint", {}), earlier)
+    )
     if trained:
         return Start(checkpoint, earlier=earlier, changes=changes, trained=True)
     if checkpoint is None:
@@ -191,6 +198,9 @@ def agree(
     before = start.earlier.get("fingerprint") or of_checkpoint
     accepted = compare_fingerprints(before, today, start.changes, allowed, checkpoint)
     changed = [*start.changes.accepted, *accepted]
+    if steps is not None and start.step > steps and not changed:
+        fault = f"{checkpoint.name} is beyond the last of {steps} steps, so it is of another run"
+        raise RecipeError(Problem(str(checkpoint), fault, "remove this folder: --resume takes an older one"))
     if changed and steps is not None and start.step >= steps:
         fault = f"nothing is left to train with the change: {checkpoint.name} is at the last of {steps} steps"
         fix = "raise training.max_steps or training.num_train_epochs"
@@ -238,5 +248,5 @@ def _set_aside(run: RunDir) -> None:
         place.rename(place.with_name(f".{place.name}.{os.getpid()}.old"))
         if run.path.is_symlink():
             place.mkdir()
-    for old in place.parent.glob(f".{place.name}.*.old"):
+    for old in place.parent.glob(f".{glob.escape(place.name)}.*.old"):
         shutil.rmtree(old, ignore_errors=True)

@@ -1,165 +1,32 @@
-"""`kind: pipeline`: steps in order, each a run of its own; finished steps are not run again."""
+"""`kind: pipeline`: the steps that its recipe lists."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import hashlib
-import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from hfrecipes.callbacks.folders import list_checkpoints
 from hfrecipes.check.check import check_recipe
 from hfrecipes.recipe.hardware import detect_hardware
 from hfrecipes.recipe.loader import Recipe
-from hfrecipes.recipe.pipeline import Step, expand_steps
-from hfrecipes.recipe.problem import Problem, RecipeError
-from hfrecipes.recipe.rundir import RunDir, now, refuse_links
-from hfrecipes.recipe.smoke import shrink
-from hfrecipes.recipe.stops import InterruptedRunError
-from hfrecipes.stages.occupied import refuse_occupied
-from hfrecipes.stages.opening import claimed, earlier_facts
-from hfrecipes.stages.options import RunOptions, make_console
-from hfrecipes.stages.pages import write_missing_pages
-from hfrecipes.stages.processes import Processes
-from hfrecipes.stages.training import refuse_errors, run_training
+from hfrecipes.recipe.pipeline import expand_steps
+from hfrecipes.recipe.rundir import RunDir
+from hfrecipes.stages.options import RunOptions
+from hfrecipes.stages.steps import run_steps
+from hfrecipes.stages.training import refuse_errors
 
 
 def run_pipeline(pipeline: Recipe, options: RunOptions) -> Path:
-    """Runs the steps that are not finished yet, in order.
-
-    A step is finished when its run is complete and its recipe and the steps it builds on are those it ran with. A step that
-    was cut off goes on from its last checkpoint.
+    """Runs the steps of a pipeline that are not finished yet.
 
     Returns:
         The pipeline's run directory; each step's lies below it.
 
     Raises:
-        RecipeError: for a pipeline that cannot be run, and where a finished step's recipe has changed since.
+        RecipeError: for a pipeline that cannot be run, and as `run_steps`.
     """
     name = f"{pipeline.name}-smoke" if options.smoke else pipeline.name
-    folder = RunDir(Path(options.runs_dir) / name)
+    folder = RunDir(options.runs_dir / name)
     steps = expand_steps(pipeline, folder.path)
     if not options.smoke:
         refuse_errors(check_recipe(pipeline, detect_hardware(), runs_dir=options.runs_dir))
-    processes = Processes.here()
-    with contextlib.ExitStack() as stack:
-        if processes.is_main:
-            stack.enter_context(claimed(folder))
-            refuse_links(folder)
-            refuse_occupied(folder, options.overwrite, pipeline=True)
-        progress = _Progress.read(folder, pipeline, name, options.overwrite)
-        try:
-            _run_steps(steps, progress, folder, options, processes)
-        except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt | InterruptedRunError) else "failed"
-            if processes.is_main:
-                with contextlib.suppress(OSError):
-                    progress.write(status, f"{type(error).__name__}: {error}")
-            raise
+    run_steps(pipeline, "pipeline", steps, folder, options)
     return folder.path
-
-
-def _run_steps(
-    steps: list[Step], progress: _Progress, folder: RunDir, options: RunOptions, processes: Processes
-) -> None:
-    console = make_console(options, processes)
-    for number, step in enumerate(steps, 1):
-        run_dir = RunDir(folder.path / step.name)
-        mark = _mark(step, progress.marks, options)
-        state = _state(run_dir, progress.begun.get(step.name), mark)
-        console.rule(
-            f"step {number} of {len(steps)}: {step.name} ({'finished' if state == 'done' else step.recipe.kind})"
-        )
-        progress.marks[step.name] = mark
-        if processes.is_main:
-            # Before the step begins: finished and not marked, it would be taken for another recipe's.
-            progress.write("running")
-        if state != "done":
-            _run_step(step, run_dir, options, resume=state == "resume")
-        elif processes.is_main:
-            with claimed(run_dir):
-                write_missing_pages(run_dir)
-        progress.done[step.name] = step.recipe.kind
-    if processes.is_main:
-        progress.write("complete")
-
-
-def _run_step(step: Step, run_dir: RunDir, options: RunOptions, *, resume: bool) -> None:
-    recipe = shrink(step.recipe) if options.smoke else step.recipe
-    inner = dataclasses.replace(
-        options,
-        runs_dir=run_dir.path.parent,
-        resume=resume,
-        overwrite=not resume,
-        # Steps after the one that is gone on with begin with the recipe as it is now.
-        allow_change=options.allow_change if resume else (),
-    )
-    run_training(recipe.replace(name=run_dir.path.name), inner)
-
-
-def _state(run_dir: RunDir, begun: str | None, mark: str) -> str:
-    """`new`, `resume` or `done`.
-
-    Args:
-        run_dir: The step's.
-        begun: The mark it began with; None where it has not begun, or is to be run anew.
-        mark: Today's.
-    """
-    if begun is None or not run_dir.path.is_dir():
-        return "new"
-    facts = earlier_facts(run_dir)
-    if facts.get("status") == "complete":
-        if begun == mark:
-            return "done"
-        fault = "this finished step was run with another recipe, or on other earlier steps"
-        raise RecipeError(Problem(str(run_dir.path), fault, "run it anew with --overwrite, or under another name"))
-    # What changed in the step's own recipe is for the step's run to refuse; it names the keys.
-    return "resume" if list_checkpoints(run_dir.checkpoints) else "new"
-
-
-def _mark(step: Step, marks: dict[str, str], options: RunOptions) -> str:
-    """Changes with the step's recipe and with everything it builds on."""
-    parts = [step.recipe.values, options.smoke, [marks[name] for name in step.uses]]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-@dataclass
-class _Progress:
-    """How far a pipeline has come, in its `run.json`.
-
-    Args:
-        folder: The pipeline's run directory.
-        pipeline: Its recipe.
-        name: Its name.
-        begun: The mark of each step that an earlier session began.
-        marks: The mark of each step that this session has come to.
-        done: Kind of each step that is finished.
-    """
-
-    folder: RunDir
-    pipeline: Recipe
-    name: str
-    begun: dict[str, str]
-    marks: dict[str, str] = field(default_factory=dict)
-    done: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, folder: RunDir, pipeline: Recipe, name: str, anew: bool) -> _Progress:
-        """Where an earlier session stopped; nowhere where all steps are to be run anew."""
-        begun = {} if anew else earlier_facts(folder).get("marks", {})
-        return cls(folder, pipeline, name, begun)
-
-    def write(self, status: str, error: str | None = None) -> None:
-        facts = {
-            "name": self.name,
-            "kind": "pipeline",
-            "status": status,
-            "recipe": self.pipeline.values,
-            "steps": [{"name": step, "kind": kind, "run": step} for step, kind in self.done.items()],
-            # Of steps that this session has not come to, the marks they began with still count.
-            "marks": {**self.begun, **self.marks},
-            "finished": now(),
-        }
-        self.folder.write_facts(facts | ({"error": error} if error else {}))

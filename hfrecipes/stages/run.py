@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hfrecipes.recipe.folds import wants_folds
 from hfrecipes.recipe.loader import Recipe, load_recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.smoke import shrink
+from hfrecipes.stages.folds import run_folds
 from hfrecipes.stages.options import RunOptions
 from hfrecipes.stages.pipeline import run_pipeline
 from hfrecipes.stages.training import open_session, run_training
@@ -35,6 +37,8 @@ def run(recipe: Recipe | str | Path, overrides: Sequence[str] = (), options: Run
     recipe = _loaded(recipe, overrides)
     if recipe.kind == "pipeline":
         return run_pipeline(recipe, options)
+    if wants_folds(recipe):
+        return run_folds(recipe, options)
     return run_training(_sized(recipe, options), options)
 
 
@@ -42,7 +46,7 @@ def build(recipe: Recipe | str | Path, overrides: Sequence[str] = (), options: R
     """A recipe made ready to train, for those who add callbacks or metrics: `build(recipe).trainer.train()`.
 
     Raises:
-        RecipeError: for a recipe that cannot be run, and for a pipeline, which has no trainer of its own.
+        RecipeError: for a recipe that cannot be run, and for one that stands for several trainings.
     """
     options = options or RunOptions()
     recipe = _loaded(recipe, overrides)
@@ -50,6 +54,9 @@ def build(recipe: Recipe | str | Path, overrides: Sequence[str] = (), options: R
         raise RecipeError(
             Problem(recipe.where("kind"), "a pipeline has no trainer of its own", "build one of its steps")
         )
+    if wants_folds(recipe):
+        fault = "each fold has a trainer of its own"
+        raise RecipeError(Problem(recipe.where("data.splits.folds"), fault, "choose one, as in data.splits.fold=1"))
     return open_session(_sized(recipe, options), options)
 
 

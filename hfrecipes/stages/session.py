@@ -32,11 +32,12 @@ from hfrecipes.plan.plan import Plan, make_plan
 from hfrecipes.plan.render import plan_lines
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.manifest import faults_of
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import resolve
 from hfrecipes.recipe.rundir import RunDir, now
 from hfrecipes.recipe.secrets import redact
-from hfrecipes.recipe.stops import InterruptedRunError
+from hfrecipes.recipe.stops import InterruptedRunError, RunStoppedError
 from hfrecipes.stages import pretrain, sft
 from hfrecipes.stages.changes import compare_fingerprints, fingerprint
 from hfrecipes.stages.facts import (
@@ -213,12 +214,13 @@ class Session:
         for line in [*(f"changed on purpose after step {start.step}: {change}" for change in changed), *conditions]:
             self._warn(line)
         self._refuse_small_disk(plan, start)
+        self._try_out(plan)
         if start.checkpoint is not None:
             for line in restarted_trackers(trainer.args.report_to, self.run):
                 self._warn(line)
         facts = starting_facts(self.recipe, self.hardware, self.processes.world_size, self.warnings)
         facts |= resumed_facts(start.earlier, start.step, changed)
-        facts["fingerprint"] = today
+        facts["fingerprint"] = facts["sessions"][-1]["fingerprint"] = today
         # Until here every process has read what the main one is about to write.
         trainer.accelerator.wait_for_everyone()
         if self.processes.is_main:
@@ -229,6 +231,14 @@ class Session:
                 # From here on only the measuring is left to go on with.
                 self.run.write_facts(facts)
             self._complete(facts)
+
+    def _try_out(self, plan: Plan) -> None:
+        """What training begins with, tried before anything of an earlier run is removed."""
+        if plan.steps == 0:
+            fault, fix = "no step would be made", "raise training.num_train_epochs, or set training.max_steps"
+            raise RecipeError(Problem(self.recipe.where("training.num_train_epochs"), fault, fix))
+        with self._refusing("training"):
+            self.trainer.try_out()
 
     def _finish(self, start: Start, allow_change: Sequence[str]) -> None:
         """What comes after the training of a run that was cut off there: its model is as it was saved."""
@@ -247,6 +257,9 @@ class Session:
     def _complete(self, facts: dict[str, Any]) -> None:
         if self.processes.is_main:
             self._measure(facts)
+            if faults := faults_of(self.run.model, hashes=False, others=False):
+                fix = "--resume saves it again from the last checkpoint"
+                raise RunStoppedError(f"{self.run.model} was changed while it was measured: {'; '.join(faults)}; {fix}")
             facts.pop("error", None)
             facts |= {"status": "complete", "finished": now()}
             self.run.write_facts(facts)
@@ -279,13 +292,15 @@ class Session:
         try:
             self.run.write_facts(facts)
         except OSError as error:
-            self.console.print(f"[yellow]{self.run.facts_file} could not be written: {error.strerror}")
+            text = f"{self.run.facts_file} could not be written: {error.strerror}"
+            self.console.print(text, style="yellow", highlight=False, markup=False)
 
     def _train_and_save(
         self, start: Start, facts: dict[str, Any], plan: dict[str, Any], stop: StopRequest
     ) -> dict[str, Any]:
         trainer, checkpoint = self.trainer, start.checkpoint
-        facts |= {"data": self.prepared.facts, "plan": plan, "warnings": [*self.warnings, *self.prepared.warnings]}
+        facts |= {"data": self.prepared.facts, **self.prepared.refinement, "plan": plan}
+        facts["warnings"] = [*self.warnings, *self.prepared.warnings]
         facts["model"] = model_facts(
             self.recipe, trainer.model, plan.get("parameters"), chat=self._trains_on_conversations()
         )
@@ -319,7 +334,7 @@ class Session:
         facts |= {
             "evaluations": evaluations,
             "samples": samples,
-            "warnings": [*facts["warnings"], *self._measurer.warnings],
+            "warnings": [*(facts.get("warnings") or []), *self._measurer.warnings],
         }
 
     def _plan(self, trainer: Any) -> Plan:
@@ -365,7 +380,7 @@ class Session:
         refuse_unusable_rows(trainer.train_dataset, embeddings, self.recipe.where("data.train"), "the training rows")
         for name, rows in self.prepared.eval.items():
             refuse_unusable_rows(rows, embeddings, self.recipe.where("data.eval"), name)
-        trainer.refuse_poisoned_weights("before the first step")
+        trainer.refuse_poisoned_weights(f"{self.recipe.where('model')}: before the first step,")
 
     def _refuse_small_disk(self, plan: Plan, start: Start) -> None:
         """Raises where the run cannot fit on its disk; only the main process writes, so it alone looks."""
@@ -390,7 +405,7 @@ class Session:
             self._warn(f"{name} was passed over: {'; '.join(faults)}")
         if start.complete or start.trained:
             left = "is complete" if start.complete else "is trained: going on with what comes after training"
-            self.console.print(f"{self.run.path} {left}", highlight=False)
+            self.console.print(f"{self.run.path} {left}", highlight=False, markup=False)
             if start.complete and start.changes.harmless:
                 self._warn(f"without effect on a complete run: {'; '.join(start.changes.harmless)}")
             return

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hfrecipes.recipe.rundir import RunDir
+from hfrecipes.stages.occupied import OF_STEPS
 
 # Perplexity and loss say the same as bits per byte; one of them is enough here.
 LEFT_OUT = ("perplexity", "token_loss")
@@ -16,10 +17,15 @@ LEFT_OUT = ("perplexity", "token_loss")
 
 def print_summary(folder: Path) -> None:
     """A table of the evaluations of a run, or of each step of a pipeline, and the paths to open."""
-    console = Console()
+    # Names are the user's, square brackets and colons included.
+    console = Console(markup=False, emoji=False)
     run = RunDir(folder)
     facts = run.facts()
-    runs = [RunDir(folder / step["run"]) for step in facts["steps"]] if facts["kind"] == "pipeline" else [run]
+    runs = [RunDir(folder / step["run"]) for step in facts["steps"]] if facts["kind"] in OF_STEPS else [run]
+    if "folds" in facts:
+        _print_folds(console, facts["folds"])
+        console.print(f"{run.path}: {len(runs)} folds, report {run.report.name}", highlight=False)
+        return
     table = Table("run", "data", "metric", "model", "value", "95 % interval", "n", box=None, header_style="bold")
     for each in runs:
         for row in _rows(each.facts()):
@@ -32,13 +38,28 @@ def print_summary(folder: Path) -> None:
         )
 
 
+def _print_folds(console: Console, figures: list[dict[str, Any]]) -> None:
+    """Mean and standard deviation over the folds, and each fold's own figure."""
+    table = Table("data", "metric", "model", "mean ± sd", "by fold", box=None, header_style="bold")
+    for each in (figure for figure in figures if figure["metric"] not in LEFT_OUT):
+        spread = "" if each["spread"] is None else f" ± {each['spread']:.3f}"
+        values = "  ".join(f"{value:.3f}" for value in each["values"])
+        table.add_row(each["dataset"], _metric(each), each["model"], f"{each['mean']:.3f}{spread}", values)
+    if table.row_count:
+        console.print(table)
+
+
+def _metric(entry: dict[str, Any]) -> str:
+    return entry["metric"].replace("_", " ") + (" ↑" if entry["higher_is_better"] else " ↓")
+
+
 def _rows(facts: dict[str, Any]) -> list[list[str]]:
     entries = [entry for entry in facts.get("evaluations", []) if entry["metric"] not in LEFT_OUT]
     return [
         [
             facts["name"],
             entry["dataset"],
-            entry["metric"].replace("_", " ") + (" ↑" if entry["higher_is_better"] else " ↓"),
+            _metric(entry),
             entry["model"],
             f"{entry['value']:.3f}",
             f"{entry['low']:.3f} … {entry['high']:.3f}",

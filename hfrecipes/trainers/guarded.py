@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from hfrecipes.callbacks.folders import last_finished
+from hfrecipes.callbacks.folders import finished_checkpoints, step_of
 from hfrecipes.data.gate import describe_rows
 from hfrecipes.recipe.stops import PoisonedRunError
+from hfrecipes.trainers.soundness import unsound_forward
 from hfrecipes.trainers.weights import poisoned_weight
 
 # A loss of this many times that of guessing among all tokens is no spike: the weights have been thrown away.
@@ -26,15 +27,25 @@ class GuardedTrainer:
         * a loss that is not finite, or beyond `loss_bound`, and a gradient that is not finite stop the run: before the
           optimizer's step on a CPU; on a GPU, where reading them at each step would stall the queue, before anything is
           logged, measured or saved;
-        * weights are looked at before they are saved, and before the first step;
+        * weights are looked at before the first step, when a checkpoint has been loaded, and before they are saved: then
+          a training row has to go through them, since no loss has seen the last update yet;
+        * a checkpoint is called whole only where its weights were found sound in this session;
         * every process stops at the same step.
     """
 
     @property
     def loss_bound(self) -> float:
         """The loss beyond which a run has diverged; infinite where the size of the vocabulary is not known."""
+        guessing, config = self._guessing, self.model.config.get_text_config()
+        cap = getattr(config, "final_logit_softcapping", None) or math.inf
+        # Capped logits (Gemma 2) cannot reach ten times. Thrown to both ends of the cap at random, they cost cap + ln(V / 2).
+        return min(DIVERGED * guessing, cap + guessing / 2)
+
+    @property
+    def _guessing(self) -> float:
+        """What guessing among all tokens costs, in nats."""
         vocabulary = getattr(self.model.config.get_text_config(), "vocab_size", None)
-        return DIVERGED * math.log(vocabulary) if vocabulary and vocabulary > 1 else math.inf
+        return math.log(vocabulary) if vocabulary and vocabulary > 1 else math.inf
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         self._count_micro_batch()
@@ -67,16 +78,65 @@ class GuardedTrainer:
         super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def refuse_poisoned_weights(self, where: str) -> None:
-        """Raises where a weight holds nan or infinity, or has grown beyond what half precision can hold.
+        """Raises where a weight holds nan or infinity, or is trained and larger than half precision can hold.
+
+        Args:
+            where: What the message begins with.
 
         Raises:
             PoisonedRunError: on every process, naming the weight.
         """
         found = poisoned_weight(self.model)
-        if not self._anywhere(found is not None):
-            return
-        what = found or "a weight in another process's part"
-        raise PoisonedRunError(f"{where}, {what}. {self._what_stands()}")
+        if self._anywhere(found is not None):
+            raise PoisonedRunError(f"{where} {found or 'a weight in the part of another process is not fit'}")
+
+    def refuse_unsound_weights(self, where: str) -> None:
+        """Raises for poisoned weights, and for those with which the model cannot be gone on with.
+
+        Leaves no trace: neither random numbers nor modes of modules are others afterwards.
+
+        Raises:
+            PoisonedRunError: on every process, naming the weight, or the row and what it cost.
+        """
+        self.refuse_poisoned_weights(where)
+        number = self.state.global_step % len(self.train_dataset)
+        # An engine of DeepSpeed gathers what it has split; the others do it inside the model.
+        model = self.model_wrapped if self.is_deepspeed_enabled else self.model
+        with self.compute_loss_context_manager():
+            found = unsound_forward(model, self.train_dataset[number], self.loss_bound, self.args.device)
+        if self._anywhere(found is not None):
+            raise PoisonedRunError(f"{where} row {number} of the training rows {found or 'is not read on all processes'}")
+        self._sound_steps().add(self.state.global_step)
+
+    def refuse_diverged(self) -> None:
+        """Raises where the weights after the last update are not fit to be saved.
+
+        Raises:
+            PoisonedRunError: saying what stands, and what to change.
+        """
+        try:
+            self.refuse_unsound_weights(f"after the update of step {self.state.global_step},")
+        except PoisonedRunError as error:
+            mend = f"lower training.learning_rate (it is {self.args.learning_rate:.3g})"
+            raise PoisonedRunError(f"{error}: the run has diverged. {self._what_stands()} To mend: {mend}") from None
+
+    def refuse_unsound_folder(self, folder: Path, instead: str) -> None:
+        """Raises where the weights that were just loaded are not fit to go on with.
+
+        Args:
+            folder: Where they come from.
+            instead: What becomes of the run without that folder.
+        """
+        try:
+            self.refuse_unsound_weights(f"{folder}:")
+        except PoisonedRunError as error:
+            raise PoisonedRunError(f"{error}. To mend: remove this folder; {instead}") from None
+
+    def _sound_steps(self) -> set[int]:
+        """Steps of which this session has found the weights sound."""
+        if not hasattr(self, "_sound"):
+            self._sound: set[int] = set()
+        return self._sound
 
     def refuse_poison(self) -> None:
         """Raises where any loss or gradient since the start was bad.
@@ -118,7 +178,7 @@ class GuardedTrainer:
 
     def _report(self, kind: str, step: int, value: float) -> str:
         if math.isfinite(value):
-            bound = f"{DIVERGED:g} times what guessing would cost ({self.loss_bound / DIVERGED:.3g})"
+            bound = f"{self.loss_bound:.3g} (guessing among all tokens costs {self._guessing:.3g})"
             what = f"the loss is {value:.4g} at step {step}, more than {bound}: the run has diverged"
         else:
             what = f"the {'norm of the gradient' if kind == 'gradient' else 'loss'} is {value} at step {step}"
@@ -127,8 +187,9 @@ class GuardedTrainer:
         return f"{what}. {self._rows_of(step)}. {self._what_stands()} To mend: {mend}"
 
     def _what_stands(self) -> str:
-        last = last_finished(Path(self.args.output_dir))
-        return f"Nothing was saved after that; {f'{last.name} is whole.' if last else 'there is no checkpoint yet.'}"
+        finished = finished_checkpoints(Path(self.args.output_dir))
+        sound = [path.name for path in finished if step_of(path) in self._sound_steps()]
+        return f"Nothing was saved after that; {f'{sound[-1]} is whole.' if sound else 'there is no checkpoint yet.'}"
 
     def _rows_of(self, step: int) -> str:
         """The rows of a step's batch; those of the micro-batch alone where it is known."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -74,6 +75,22 @@ class RecipeTrainerMixin(GuardedTrainer, ResumableTrainer):
         # Ctrl-C and schedulers signal a whole group of processes; without its workers no step could be finished.
         return shield_workers(super()._get_dataloader(*args, **kwargs))
 
+    def try_out(self) -> None:
+        """Builds what `train` begins with, so that what the libraries refuse is known before; the optimizer is kept.
+
+        Raises:
+            Exception: whatever they raise over the arguments.
+        """
+        with torch.random.fork_rng(devices=[]):
+            *_, steps = self.set_initial_training_values(self.args, self.get_train_dataloader())
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            # These are given their optimizer with the model in parts.
+            return
+        self.create_optimizer()
+        # On another optimizer: a schedule sets the rates of its own one to those of its first step.
+        self.create_scheduler(steps, torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], self.args.learning_rate))
+        self.lr_scheduler = None
+
     # Saving
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -84,7 +101,7 @@ class RecipeTrainerMixin(GuardedTrainer, ResumableTrainer):
             DiskFullError: where there is no room.
         """
         folder = Path(output_dir or self.args.output_dir)
-        self.refuse_poisoned_weights(f"at step {self.state.global_step}")
+        self.refuse_diverged()
         self._refuse_full_disk(folder)
         super().save_model(output_dir, _internal_call)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import pickle
 import time
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from safetensors import SafetensorError
 from transformers import set_seed
 from transformers.trainer_callback import ExportableState
 
-from hfrecipes.callbacks.folders import newest_valid, read_state, unfit
+from hfrecipes.callbacks.contents import ACCUMULATORS
+from hfrecipes.callbacks.folders import newest_valid, pickled_weights, read_state, unfit
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.stops import RunStoppedError
 
@@ -90,9 +92,13 @@ class ResumableTrainer:
         Args:
             folder: What `save_final` wrote.
             step: The training's last step.
+
+        Raises:
+            PoisonedRunError: where these weights are not fit to be used.
         """
         self._load_from_checkpoint(str(folder))
         self.state.global_step = step
+        self.refuse_unsound_folder(folder, "--resume then saves the model again from the last checkpoint")
 
     # What is saved beside the stock state, and brought back
 
@@ -114,6 +120,16 @@ class ResumableTrainer:
         self._tr_loss.fill_(losses[self.args.process_index] if same else sum(losses) / len(losses))
         self._total_loss_scalar = saved["total_loss"]
         self._globalstep_last_logged = saved["last_logged"]
+
+    def restore_sums(self) -> None:
+        """Goes on with the sums in the checkpoint that is resumed.
+
+        Raises:
+            RecipeError: where they are not this kind of training's.
+        """
+        with _readable(self.resumed_from):
+            saved = (self.resumed_from / ACCUMULATORS).read_text(encoding="utf-8")
+            self.restore_accumulators(json.loads(saved))
 
     def restore_state(self) -> None:
         """Brings the Trainer's state in line with today; called when all of the checkpoint has been loaded.
@@ -161,6 +177,8 @@ class ResumableTrainer:
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._loading = Path(resume_from_checkpoint)
+        if faults := pickled_weights(self._loading):
+            raise RecipeError(Problem(str(self._loading), "; ".join(faults), "remove these files, or this folder"))
         with _readable(self._loading):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
@@ -236,6 +254,9 @@ def _readable(checkpoint: str | Path | None) -> Iterator[None]:
         raise
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:300]
+        if isinstance(error, pickle.UnpicklingError):
+            # Torch says at length how to load it all the same.
+            reason = "it is damaged, or holds more than tensors and could run code"
         fault = f"its state cannot be loaded: {type(error).__name__}: {reason}"
         fix = "remove this folder: --resume takes an older one"
         raise RecipeError(Problem(str(checkpoint), fault, fix)) from error

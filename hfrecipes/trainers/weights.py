@@ -33,7 +33,7 @@ def poisoned_weight(model: Any) -> str | None:
         if not math.isfinite(found[index]):
             return f"{name} holds {_kind(part)}"
         if weight.requires_grad and found[index] > LARGEST:
-            return f"{name} has grown to {found[index]:.3g}: the run has diverged"
+            return f"{name} holds {found[index]:.3g}, more than half precision can ({LARGEST:g})"
     return None
 
 

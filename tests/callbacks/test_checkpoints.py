@@ -32,6 +32,25 @@ LAYOUTS = {
         "rng_state_0.pth",
     ],
 }
+# As transformers 5.23 and our trainer for fine-tuning write them.
+STATE = {
+    "best_metric": None,
+    "best_model_checkpoint": None,
+    "epoch": 0.5,
+    "eval_steps": 500,
+    "global_step": 2,
+    "is_world_process_zero": True,
+    "log_history": [{"epoch": 0.25, "grad_norm": 0.7, "learning_rate": 0.001, "loss": 2.5, "step": 1}],
+    "logging_steps": 0.1,
+    "max_steps": 200,
+    "num_train_epochs": 1,
+    "save_steps": 2,
+    "stateful_callbacks": {"TrainerControl": {"args": {"should_save": True}, "attributes": {}}},
+    "total_flos": 4.0e9,
+    "train_batch_size": 2,
+    "trial_params": None,
+}
+SUMS = {"loss": [0.5], "total_loss": 2.0, "last_logged": 1, "metrics": {"entropy": [1.5]}, "tokens": 40}
 
 
 def make(folder: Path, step: int, finished: bool = True, layout: str = "one process") -> Path:
@@ -39,7 +58,8 @@ def make(folder: Path, step: int, finished: bool = True, layout: str = "one proc
     for name in LAYOUTS[layout]:
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_bytes(f"{name} of step {step}".encode())
-    (path / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    (path / "trainer_state.json").write_text(json.dumps({**STATE, "global_step": step}))
+    (path / "accumulators.json").write_text(json.dumps(SUMS))
     if finished:
         write_manifest(path, step=step)
     return path
@@ -64,7 +84,7 @@ def test_the_newest_whole_one_is_taken(tmp_path: Path) -> None:
     assert skipped == {"checkpoint-100": ["it was not finished: no manifest"]}
 
 
-@pytest.mark.parametrize("name", [*LAYOUTS["one process"], "trainer_state.json", MANIFEST])
+@pytest.mark.parametrize("name", [*LAYOUTS["one process"], "trainer_state.json", "accumulators.json", MANIFEST])
 @pytest.mark.parametrize("damage", ["removed", "emptied", "cut", "flipped"])
 def test_any_damage_is_found(name: str, damage: str, tmp_path: Path) -> None:
     make(tmp_path, 1)
@@ -148,6 +168,92 @@ def test_files_that_nobody_saved_are_refused(tmp_path: Path) -> None:
     (checkpoint / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     assert unfit(checkpoint) == ["pytorch_model.bin was not there when it was saved"]
     assert not faults_of(checkpoint, others=False)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model.bin.index.json", "default/adapter_model.bin"])
+def test_pickled_weights_are_refused_though_the_manifest_names_them(name: str, tmp_path: Path) -> None:
+    checkpoint = make(tmp_path, 1, finished=False)
+    (checkpoint / name).parent.mkdir(exist_ok=True)
+    (checkpoint / name).write_bytes(b"\x80\x04.")
+    write_manifest(checkpoint, step=1)
+    assert unfit(checkpoint) == [f"{name} holds pickled weights, which are not read"]
+
+
+def test_a_safetensors_file_of_another_name_is_not_the_weights(tmp_path: Path) -> None:
+    """Beside one, the stock Trainer would read the weights from a pickle."""
+    checkpoint = make(tmp_path, 1, finished=False)
+    (checkpoint / "model.safetensors").rename(checkpoint / "dummy.safetensors")
+    write_manifest(checkpoint, step=1)
+    assert unfit(checkpoint) == ["it lacks the weights"]
+
+
+def change(checkpoint: Path, name: str, changes: object) -> None:
+    """Somebody edits a file, and the manifest with it."""
+    before = json.loads((checkpoint / name).read_text())
+    after = {**before, **changes} if isinstance(changes, dict) else changes
+    (checkpoint / name).write_text(json.dumps(after))
+    write_manifest(checkpoint, step=1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [],
+        {"global_step": 4.0},
+        {"global_step": True},
+        {"log_history": "x"},
+        {"log_history": [1]},
+        {"log_history": [{"loss": 2.0}]},
+        {"log_history": [{"loss": "2", "step": 1}]},
+        {"stateful_callbacks": []},
+        {"stateful_callbacks": {"EarlyStoppingCallback": 5}},
+        {"stateful_callbacks": {"EarlyStoppingCallback": {"attributes": []}}},
+        {"unknown": 1},
+        {"best_model_checkpoint": 5},
+        {"total_flos": "many"},
+        {"train_batch_size": "2"},
+        {"max_steps": 0.5},
+        {"global_step": 1, "max_steps": -1},
+    ],
+)
+def test_an_edited_state_is_passed_over(changes: object, tmp_path: Path) -> None:
+    checkpoint = make(tmp_path, 1)
+    change(checkpoint, "trainer_state.json", changes)
+    assert unfit(checkpoint)
+    assert newest_valid(tmp_path)[1].keys() == {"checkpoint-1"}
+
+
+def test_a_step_beyond_the_run_is_passed_over(tmp_path: Path) -> None:
+    checkpoint = make(tmp_path, 40)
+    change(checkpoint, "trainer_state.json", {"max_steps": 6})
+    assert unfit(checkpoint) == ["its state is that of step 40 of 6"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [[], {"loss": []}, {"loss": ["1"]}, {"total_loss": None}, {"last_logged": 0.5}, {"metrics": []}, {"tokens": "x"}]
+    + [{"metrics": {"entropy": 1.0}}, {"metrics": {"entropy": [None]}}],
+)
+def test_edited_sums_are_passed_over(changes: object, tmp_path: Path) -> None:
+    checkpoint = make(tmp_path, 1)
+    change(checkpoint, "accumulators.json", changes)
+    assert unfit(checkpoint) == ["accumulators.json holds no training's sums"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 10**5, "\x00"])
+@pytest.mark.parametrize("name", ["trainer_state.json", "accumulators.json"])
+def test_broken_json_is_passed_over(name: str, text: str, tmp_path: Path) -> None:
+    checkpoint = make(tmp_path, 1)
+    (checkpoint / name).write_text(text)
+    write_manifest(checkpoint, step=1)
+    assert unfit(checkpoint) == [f"{name} cannot be read"]
+
+
+@pytest.mark.parametrize("facts", [{"fingerprint": 5}, {"fingerprint": None}, {"world_size": "2"}])
+def test_an_edited_manifest_is_passed_over(facts: dict, tmp_path: Path) -> None:
+    checkpoint = make(tmp_path, 1)
+    write_manifest(checkpoint, step=1, **facts)
+    assert unfit(checkpoint) == ["its manifest is damaged"]
 
 
 def test_a_renamed_checkpoint_is_refused(tmp_path: Path) -> None:

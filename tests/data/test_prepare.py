@@ -73,7 +73,8 @@ def test_instruction_rows(data: Path, make_recipe: MakeRecipe, tokenizer: Tokeni
     fact = prepared.facts[0]
     assert (fact["rows"], fact["documents"], fact["truncated_rows"], fact["dropped_rows"]) == (30, 30, 0, 0)
     assert fact["bytes"] == sum(len(row["prompt"] + row["completion"]) for row in PAIRS)
-    assert prepared.warnings == []
+    (warning,) = prepared.warnings
+    assert "5 documents say what an evaluation row says" in warning and "b.jsonl:1" in warning
 
 
 def test_what_is_cut_is_counted_and_said(

@@ -31,7 +31,8 @@ Preparer = Callable[[], Prepared]
 def prepared(make_recipe: Callable[..., Recipe], tokenizer: Tokenizer, tmp_path: Path) -> Preparer:
     rows = "".join(json.dumps({"text": f"The fox {number}."}) + "\n" for number in range(200))
     (tmp_path / "rows.jsonl").write_text(rows)
-    recipe = make_recipe("train: [{path: rows.jsonl}], eval: [{path: rows.jsonl, limit: 5}]")
+    (tmp_path / "held.jsonl").write_text(rows.replace("fox", "crow"))
+    recipe = make_recipe("train: [{path: rows.jsonl}], eval: [{path: held.jsonl, limit: 5}]")
     return lambda: prepare(recipe, tokenizer, tmp_path / "cache")
 
 

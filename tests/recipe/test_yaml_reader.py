@@ -13,8 +13,9 @@ from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.recipe.yaml_reader import MAX_VALUES, dotted, parse_scalar, parse_yaml, read_yaml
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-# A key named << would be a merge key, however it is quoted.
-KEYS = st.text().filter(lambda key: key != "<<")
+# A key named << would be a merge key, however it is quoted; and YAML reads keys of no more than 1,024 characters, escapes
+# included, without a mark of their own.
+KEYS = st.text(max_size=80).filter(lambda key: key != "<<")
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=15
 )

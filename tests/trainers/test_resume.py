@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, EarlyStoppingCallback, Trainer, TrainerCallback
 
-from hfrecipes.callbacks.checkpoints import ACCUMULATORS, CheckpointCallback
+from hfrecipes.callbacks.checkpoints import CheckpointCallback
+from hfrecipes.callbacks.contents import ACCUMULATORS
 from hfrecipes.callbacks.folders import newest_valid, unfit
 from hfrecipes.recipe.manifest import write_manifest
 from hfrecipes.recipe.problem import RecipeError
+from hfrecipes.recipe.stops import PoisonedRunError
 from hfrecipes.trainers.language_modeling import PretrainTrainer
 from tests.trainers.conftest import SIZES, VOCABULARY
 from tests.trainers.test_mixin import make_trainer
@@ -220,10 +223,34 @@ def test_a_malicious_checkpoint_runs_nothing(name: str, tmp_path: Path) -> None:
     # Whoever can write the file can write the manifest.
     write_manifest(checkpoint, step=3)
     assert not unfit(checkpoint)
-    with pytest.raises(RecipeError, match="its state cannot be loaded: UnpicklingError"):
+    with pytest.raises(RecipeError, match="its state cannot be loaded: UnpicklingError: .* could run code") as caught:
         trainer_of("llama", tmp_path / "checkpoints").train(resume_from_checkpoint=True)
+    assert "weights_only" not in str(caught.value)
     assert not (tmp_path / "owned").exists()
     assert pickle.loads(pickle.dumps(1)) == 1
+
+
+def test_weights_that_cannot_be_gone_on_with_are_found_when_they_are_loaded(tmp_path: Path) -> None:
+    cut(trainer_of("llama", tmp_path), 4)
+    checkpoint = newest_valid(tmp_path)[0]
+    tensors = load_file(checkpoint / "model.safetensors")
+    tensors["model.norm.weight"][0] = float("nan")
+    save_file(tensors, checkpoint / "model.safetensors", {"format": "pt"})
+    write_manifest(checkpoint, step=3)
+    with pytest.raises(PoisonedRunError) as caught:
+        trainer_of("llama", tmp_path).train(resume_from_checkpoint=True)
+    said = "model.norm.weight holds nan. To mend: remove this folder; --resume takes an older one"
+    assert str(caught.value) == f"{checkpoint}: {said}"
+
+
+def test_sums_of_another_kind_of_training_are_refused(tmp_path: Path) -> None:
+    cut(trainer_of("llama", tmp_path), 4)
+    checkpoint = newest_valid(tmp_path)[0]
+    saved = json.loads((checkpoint / ACCUMULATORS).read_text())
+    del saved["last_logged"]
+    (checkpoint / ACCUMULATORS).write_text(json.dumps(saved))
+    with pytest.raises(RecipeError, match="its state cannot be loaded: KeyError: 'last_logged'"):
+        trainer_of("llama", tmp_path).train(resume_from_checkpoint=checkpoint)
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "model.safetensors"])

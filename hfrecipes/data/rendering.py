@@ -1,0 +1,65 @@
+"""Examples as text: conversations by the tokenizer's chat template, plain texts with their end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hfrecipes.data.marks import forged_mark
+from hfrecipes.data.messages import Message
+from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.tokenization.tokenizer import Rendered, Tokenizer
+
+
+class Renderer:
+    """Renders the conversations of one example, all with its tools and its words for the template.
+
+    Args:
+        example: May have `tools` and `chat_template_kwargs`.
+        tokenizer: Its chat template renders.
+        where: The example's place, for problems.
+        template: Used instead of the tokenizer's own.
+    """
+
+    def __init__(self, example: dict[str, Any], tokenizer: Tokenizer, where: str, template: str | None = None) -> None:
+        self._tokenizer, self._where, self._template = tokenizer, where, template
+        self._words = {
+            "tools": example.get("tools"),
+            "chat_template": template,
+            **example.get("chat_template_kwargs", {}),
+        }
+        self._refuse_marks("tools", example.get("tools"))
+
+    def render(self, messages: list[Message], add_generation_prompt: bool = False) -> Rendered:
+        """The conversation as text.
+
+        Raises:
+            RecipeError: there is no template, it refuses the messages, or one of these holds a mark of its turns.
+        """
+        for number, message in enumerate(messages, start=1):
+            self._refuse_marks(f"message {number}", message)
+        try:
+            return self._tokenizer.render(messages, add_generation_prompt=add_generation_prompt, **self._words)
+        except ValueError as error:
+            fix = "correct the row, or name a tokenizer whose template takes such messages"
+            raise RecipeError(Problem(self._where, str(error), fix)) from error
+
+    def _refuse_marks(self, name: str, value: Any) -> None:
+        mark = forged_mark(value, self._tokenizer, self._template)
+        if mark is None:
+            return
+        message = f"{name} holds {mark!r}, with which the chat template tells turns apart: a turn could begin inside it"
+        fix = "remove the row, or break the mark with format:, as in text.replace('<|', '< |')"
+        raise RecipeError(Problem(self._where, message, fix))
+
+
+def ended(text: str, tokenizer: Tokenizer, where: str) -> str:
+    """A plain text with the token at its end that a model stops at.
+
+    Raises:
+        RecipeError: the tokenizer has none.
+    """
+    eos = tokenizer.eos_token
+    if eos is None:
+        message = f"the tokenizer {tokenizer.name} has no eos_token, so a text could not be ended"
+        raise RecipeError(Problem(where, message, "set eos_token in tokenizer_config.json, or name another tokenizer"))
+    return text if text.endswith(eos) else text + eos

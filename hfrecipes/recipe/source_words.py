@@ -1,0 +1,37 @@
+"""The words of a source that say what its rows are: the task, its labels, its templates, the kind of what is taught."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hfrecipes.recipe.section_words import words
+
+TaskName = Literal["classification", "instruction", "conversation", "preference", "ranking"]
+Pairs = Literal["all", "adjacent", "best_worst"]
+
+
+@dataclass(kw_only=True, slots=True)
+class PromptTemplate:
+    system: str | None = words("Jinja for a system message.")
+    prompt: str | None = words("Jinja for what the model reads, as in '{{ text }}\\nSentiment:'.")
+    completion: str | None = words("Jinja for what it learns to write, as in '{{ label }}'.")
+
+
+@dataclass(kw_only=True, slots=True)
+class SourceTask:
+    task: TaskName | None = words("What the rows are; left out, their columns say it (text, messages, prompt …).")
+    labels: dict[str, str] | list[str] | None = words(
+        "Names of a classification's labels, as in {0: negative, 1: positive}; a list counts from 0."
+    )
+    templates: list[PromptTemplate] | str | None = words(
+        "Ways to put a row into words, or the name of a shipped set: classification_en … Each row keeps the one it drew."
+    )
+    template_seed: int | None = words("Draws the template of each row. Default: 0.")
+    conversational: bool | None = words(
+        "Whether a task's rows become turns of user and assistant; false makes plain text. Default: true."
+    )
+    pairs: Pairs | None = words("Which answers of a ranking are compared. Default: all.")
+    kind: str | None = words(
+        "What the source teaches: refusal, clarification, chain_of_thought or any other; columns: {kind: …} by row."
+    )

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hfrecipes.cli.main import main
+
+pytest.importorskip("sklearn")
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, words in (("sea.jsonl", "ship wave harbour"), ("hill.jsonl", "goat cliff meadow")):
+        rows = [{"body": f"{words} number {number} and {words}"} for number in range(60)]
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def test_a_classifier_is_trained_and_told(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "classifier", "made", "hill=hill.jsonl:body", "sea=sea.jsonl:body"]) == 0
+    assert (files / "made" / "linear_classifier.safetensors").is_file()
+    assert "labels: ['hill', 'sea']" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("sources", "fault"),
+    [
+        (["hill"], "hill: error: is not LABEL=SOURCE"),
+        (["=x", "a=b"], "=x: error: is not LABEL=SOURCE"),
+        (["hill=none.jsonl", "sea=sea.jsonl:body"], "classifier: hill: error: none.jsonl does not exist"),
+        (["hill=hill.jsonl:text", "sea=sea.jsonl:body"], "there is no column 'text'"),
+    ],
+)
+def test_what_cannot_be_read_is_named(
+    files: Path, capsys: pytest.CaptureFixture[str], sources: list[str], fault: str
+) -> None:
+    assert main(["data", "classifier", "made", *sources]) == 2
+    assert fault in capsys.readouterr().err
+    assert not (files / "made").exists()

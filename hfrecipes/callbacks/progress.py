@@ -38,7 +38,11 @@ class ProgressCallback(TrainerCallback):
         self.started = self.last_line = time.monotonic()
         self.first_step = state.global_step
         if self.console.is_terminal:
-            text = TextColumn("{task.description}", markup=False), BarColumn(20), TextColumn("{task.completed}/{task.total}")
+            text = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(20),
+                TextColumn("{task.completed}/{task.total}"),
+            )
             # The figures give way on a narrow terminal, not the bar and the clock.
             figures = TextColumn(
                 "{task.fields[figures]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
@@ -89,4 +93,6 @@ class ProgressCallback(TrainerCallback):
     def _line(self, state: TrainerState) -> None:
         self.last_line = time.monotonic()
         done = f"step {state.global_step}/{state.max_steps}"
-        self.console.print(f"{self.title}: {done} · {self._figures(state)}", highlight=False, markup=False, soft_wrap=True)
+        self.console.print(
+            f"{self.title}: {done} · {self._figures(state)}", highlight=False, markup=False, soft_wrap=True
+        )

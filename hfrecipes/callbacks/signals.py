@@ -1,7 +1,8 @@
 """Signals as requests: the first asks the run to end, the second ends it at once. Imports no torch.
 
 SIGTERM is what schedulers send, SIGINT is Ctrl-C, SIGHUP is a terminal that closed (a connection that was lost), SIGUSR1 is what
-`sbatch --signal=USR1@…` is often told to send; unasked for, it would kill the process. A signal that was ignored when the program began (`nohup`, a shell's background job) stays ignored.
+`sbatch --signal=USR1@…` is often told to send; unasked for, it would kill the process. A signal that was ignored when the
+program began (`nohup`, a shell's background job) stays ignored.
 """
 
 from __future__ import annotations
@@ -25,8 +26,7 @@ SAME_SECONDS = 2.0
 # How long a signal waits that finds the program importing something, before it looks again.
 _IMPORT_SECONDS = 0.1
 _IMPORT = "<frozen importlib._bootstrap>"
-_STANDARD = (0, 1, 2)
-_STDERR = 2
+_STDOUT, _STDERR = 1, 2
 _HANGUP = getattr(signal, "SIGHUP", None)
 _SHOW_CURSOR = "\x1b[?25h"
 
@@ -146,9 +146,9 @@ def _is_importing(frame: FrameType | None) -> bool:
 def _forget_terminal() -> None:
     """Lets what is printed from now on go nowhere: on a terminal that is gone, the next line would end the run in an error."""
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in _STANDARD:
+    for stream in (_STDOUT, _STDERR):
         try:
-            os.write(stream, b"") if stream else os.read(stream, 0)
+            os.write(stream, b"")
         except OSError as error:
             if error.errno == errno.EIO:
                 os.dup2(nowhere, stream)

@@ -16,6 +16,7 @@ from hfrecipes.data import embedded
 from hfrecipes.data.augment.augment import make_methods
 from hfrecipes.data.clean.registry import rule_problems
 from hfrecipes.data.sources import open_source
+from hfrecipes.data.splits.settings import split_settings
 from hfrecipes.data.tasks import task_problems
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -52,10 +53,22 @@ def scan_sources(recipe: Recipe, promised: Iterable[Path]) -> list[Scan]:
 
 def data_problems(recipe: Recipe, scans: list[Scan]) -> list[Problem]:
     """What the scans found, and where it does not fit the rest of the recipe."""
-    found = list(chain.from_iterable(scan.problems for scan in scans))
+    found = [*_split_problems(recipe), *chain.from_iterable(scan.problems for scan in scans)]
     found += _repeat_problems(recipe, scans)
     found += _overlap_problems(recipe, scans)
     return [*found, *_task_problems(recipe, scans), *_refinement_problems(recipe)]
+
+
+def _split_problems(recipe: Recipe) -> list[Problem]:
+    try:
+        split_settings(recipe)
+    except RecipeError as error:
+        return error.problems
+    said = any(spec.get("split") for _, spec in named_sources(recipe))
+    if recipe.get("data.splits") and not said:
+        fix = "say split: train under data.train, and split: validation under data.eval"
+        return [Problem(recipe.where("data.splits"), "data.splits deals nothing: no source says split:", fix)]
+    return []
 
 
 def _refinement_problems(recipe: Recipe) -> list[Problem]:

@@ -32,25 +32,19 @@ def lint_path(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from hfrecipes.publish.lint import lint_card
-    from hfrecipes.recipe.problem import Problem, RecipeError
+    from hfrecipes.publish.reading import facts_of, read_card
     from hfrecipes.recipe.rundir import RunDir
+    from hfrecipes.recipe.secrets import redact
+    from hfrecipes.recipe.visible import visible
 
     run = RunDir(args.path if args.path.is_dir() else args.path.parent)
     card = run.card if args.path.is_dir() else args.path
-    try:
-        text = card.read_text(encoding="utf-8")
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise RecipeError(
-            Problem(str(card), f"cannot be read: {reason}", "give a run directory or a README.md")
-        ) from None
-    except UnicodeDecodeError as error:
-        raise RecipeError(Problem(str(card), f"is not UTF-8 text: {error.reason}", "save the card as UTF-8")) from None
-    facts = run.facts() if run.facts_file.is_file() else None
+    text = read_card(card)
+    facts = facts_of(run) if run.facts_file.is_file() else None
     problems = [replace(p, where=f"{card}:{p.where.rpartition(':')[2]}") for p in lint_card(text, facts)]
     for problem in problems:
-        print(problem)
+        print(visible(str(problem)))
     errors = sum(problem.severity == "error" for problem in problems)
     compared = "figures compared with run.json" if facts else "no run.json beside it: figures not compared"
-    print(f"{card}: {errors} errors, {len(problems) - errors} warnings ({compared})")
+    print(visible(redact(f"{card}: {errors} errors, {len(problems) - errors} warnings ({compared})")))
     return 2 if errors else 0

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hfrecipes.data.clean.engine import Cleaned
+    from hfrecipes.plan.sample import SampledSource
+    from hfrecipes.recipe.loader import Recipe
+    from hfrecipes.tokenization.tokenizer import Tokenizer
 
 _EPILOG = """\
-Rows pass through the same functions that prepare the training data, so what is shown is what trains. Tokens that carry loss
-are bold and green; in a pipe, or with NO_COLOR set, they stand between 【 and 】.
+Rows pass through the same functions that prepare the training data, cleaning and augmentation included, so what is
+shown is what trains. Tokens that carry loss are bold and green; in a pipe, or with NO_COLOR set, they stand between
+【 and 】. Below the rows stand how long they are, how much of each kind of row carries loss, and what cleaning left out.
 
   hfrecipes data preview my.yaml
   hfrecipes data preview my.yaml training.assistant_only_loss=true --rows 5 | less
+  hfrecipes data preview my.yaml --plot preview.png
 """
 
 
@@ -23,22 +35,89 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to set, by dotted key")
-    parser.add_argument("--rows", type=int, default=3, metavar="N", help="rows of each source (default: 3)")
+    parser.add_argument("--rows", type=_count, default=3, metavar="N", help="rows of each source (default: 3)")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw lengths, kinds and what was left out: .png or .svg"
+    )
     parser.set_defaults(command=preview)
 
 
 def preview(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from hfrecipes.cli.plan import show_rows
+    from hfrecipes.data.refine import Refinery
+    from hfrecipes.plan.counts import ready_tokenizer, unchecked
+    from hfrecipes.plan.render import print_problems
+    from hfrecipes.plan.sample import sample_sources
     from hfrecipes.recipe.hardware import detect_hardware
     from hfrecipes.recipe.loader import load_recipe
     from hfrecipes.recipe.problem import Problem, RecipeError
     from hfrecipes.recipe.resolve import resolve
+    from hfrecipes.tokenization.tokenizer import OfflineError
 
     recipe = load_recipe(args.recipe, args.overrides)
     if recipe.kind == "pipeline":
         fix = "preview the recipe of one step"
         raise RecipeError(Problem(recipe.where("kind"), "a pipeline has no data of its own", fix))
-    show_rows(Console(), resolve(recipe, detect_hardware()), args.rows)
+    if args.plot is not None:
+        from hfrecipes.plan.picture import ENDINGS
+
+        if args.plot.suffix.lower() not in ENDINGS:
+            fix = f"say {args.plot.with_suffix('.png')}"
+            raise RecipeError(Problem("--plot", f"a picture ends in {' or '.join(ENDINGS)}", fix))
+    recipe, console, refinery = resolve(recipe, detect_hardware()), Console(), Refinery(recipe)
+    try:
+        sampled, tokenizer = sample_sources(recipe, refinery=refinery), ready_tokenizer(recipe)
+    except OfflineError as error:
+        print_problems(console, unchecked(error))
+        return 0
+    _show(console, recipe, sampled, tokenizer, args, refinery.cleaned)
+    told = [] if refinery.cleaned is None else refinery.cleaned.report["warnings"]
+    for warning in (warning for warning in refinery.warnings if warning not in told):
+        console.print(f"! {warning}", markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _show(
+    console: Console,
+    recipe: Recipe,
+    sampled: list[SampledSource],
+    tokenizer: Tokenizer | None,
+    args: argparse.Namespace,
+    cleaned: Cleaned | None,
+) -> None:
+    from hfrecipes.data.clean.report_text import left_out_by_rule, print_report
+    from hfrecipes.plan.counts import plan_tokenizer
+    from hfrecipes.plan.histogram import print_histograms
+    from hfrecipes.plan.kinds import print_kinds, supervised_by_kind
+    from hfrecipes.plan.lengths import source_lengths
+    from hfrecipes.plan.picture import draw_preview
+    from hfrecipes.plan.preview import preview_sources, print_previews, print_texts
+
+    limit = recipe.get("training.max_length") if recipe.kind == "sft" else None
+    dropped = {} if cleaned is None else left_out_by_rule(cleaned.report)
+    if tokenizer is None:
+        console.print(
+            "\nThe tokenizer is trained when the recipe first runs; until then, rows are shown as text, and lengths"
+        )
+        console.print("are those of a tokenizer that is trained on a sample.")
+        print_texts(console, recipe, sampled, args.rows)
+        tokenizer = plan_tokenizer(recipe)
+    else:
+        print_previews(console, preview_sources(recipe, sampled, tokenizer, args.rows), limit)
+    parts, kinds = source_lengths(recipe, sampled, tokenizer), supervised_by_kind(recipe, sampled, tokenizer)
+    print_histograms(console, parts, limit)
+    print_kinds(console, kinds)
+    if args.plot is not None:
+        draw_preview(args.plot, parts, limit, kinds, dropped, recipe.name)
+        console.print(f"\nwrote {args.plot}", markup=False, highlight=False)
+    if cleaned is not None:
+        console.print()
+        print_report(console, cleaned.report)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return number

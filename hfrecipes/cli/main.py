@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.recipe.stops import RunStoppedError
@@ -26,10 +27,19 @@ first steps:
   hfrecipes run my.yaml training.max_steps=100   the whole flow; any key can be set like this"""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line without repeating a secret that stands in it; so do the verbs' parsers."""
+
+    def error(self, message: str) -> NoReturn:
+        from hfrecipes.recipe.secrets import redact
+
+        super().error(redact(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser with all its verbs."""
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("hfrecipes", description=DESCRIPTION, epilog=EPILOG, formatter_class=formatter)
+    parser = _Parser("hfrecipes", description=DESCRIPTION, epilog=EPILOG, formatter_class=formatter)
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs (hfrecipes VERB --help tells more)")
     for verb in VERBS:
@@ -88,8 +98,9 @@ def _tell(text: str) -> None:
 
 def _print(text: str) -> None:
     from hfrecipes.recipe.secrets import redact
+    from hfrecipes.recipe.visible import visible
 
-    print(redact(text), file=sys.stderr)
+    print(visible(redact(text)), file=sys.stderr)
 
 
 def take_overrides(parser: argparse.ArgumentParser, args: argparse.Namespace, rest: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,10 @@ if TYPE_CHECKING:
     from hfrecipes.recipe.rundir import RunDir
 
 _EPILOG = """\
-What is pushed: the files of RUN/model/ and the card at the root of the repository; recipe, facts, metrics and
-report under hfrecipes/. Never: training_args.bin, pickles, optimizer state, checkpoints, hidden files, anything that
-holds a token. The token comes from `hf auth login` or HF_TOKEN, and nothing is ever published by another verb.
+What is pushed: the files that the run wrote to RUN/model/ and the card, at the root of the repository; recipe, facts,
+metrics and report under hfrecipes/. Never: training_args.bin, pickles, archives, optimizer state, checkpoints, hidden
+files, anything that holds a token. The token comes from `hf auth login` or HF_TOKEN, and nothing is ever published by
+another verb.
 
 Look first, without a token and without the network:
   hfrecipes publish runs/my-run --repo me/my-model --dry-run
@@ -53,34 +55,43 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def publish(args: argparse.Namespace) -> int:
     from hfrecipes.publish.figures import dig
     from hfrecipes.publish.hub import publish_run
+    from hfrecipes.publish.reading import facts_of
+    from hfrecipes.publish.secrets import refuse_secret_words
     from hfrecipes.recipe.problem import Problem, RecipeError
     from hfrecipes.recipe.rundir import RunDir, refuse_links
+    from hfrecipes.recipe.visible import visible
 
     run = RunDir(args.run)
     refuse_links(run)
-    facts = run.facts()
+    facts = facts_of(run)
     repo_id = args.repo or dig(facts, "recipe.publish.repo_id")
     if args.dry_run:
+        refuse_secret_words(revision=args.revision, message=args.message)
         return _show(run, repo_id, args.base_model)
     if not repo_id:
         raise RecipeError(Problem("--repo", "says where to publish, and is missing", "give --repo OWNER/NAME"))
     private = not args.public and dig(facts, "recipe.publish.private") is not False
     done = publish_run(run, repo_id, private, args.revision, args.message, args.base_model)
-    if not done.pushed and not done.deleted:
-        print(f"Nothing has changed since the last publication: {done.url}")
-        return 0
     for path in done.deleted:
-        print(f"took out {path}, left by an earlier publication")
-    print(f"Published {len(done.pushed)} files: {done.url}")
+        print(visible(f"took out {path}, left by an earlier publication"))
+    if done.pushed or done.deleted:
+        print(f"Published {len(done.pushed)} files: {done.url}")
+    else:
+        print(f"Nothing has changed since the last publication: {done.url}")
+    if done.unrecorded:
+        print(f"warning: the run's facts do not say so, as they cannot be written: {done.unrecorded}", file=sys.stderr)
     return 0
 
 
 def _show(run: RunDir, repo_id: str | None, base_model: str | None) -> int:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from hfrecipes.publish.figures import size
     from hfrecipes.publish.upload import left_out, plan_upload
+    from hfrecipes.recipe.secrets import redact
+    from hfrecipes.recipe.visible import visible
 
     files = plan_upload(run, repo_id, base_model)
     table = Table(title=f"Would be pushed to {repo_id or 'the repository'}", title_justify="left")
@@ -88,12 +99,13 @@ def _show(run: RunDir, repo_id: str | None, base_model: str | None) -> int:
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("sha256", no_wrap=True)
     for file in files:
-        table.add_row(file.path_in_repo, size(file.size), file.sha256[:12])
+        table.add_row(escape(visible(file.path_in_repo)), size(file.size), file.sha256[:12])
     table.add_section()
     table.add_row(f"{len(files)} files", size(sum(file.size for file in files)), "")
     console = Console()
     console.print(table)
     for path, reason in left_out(run):
-        console.print(f"stays: {path.relative_to(run.path).as_posix()} ({reason})", markup=False, highlight=False)
+        stays = visible(redact(f"stays: {path.relative_to(run.path).as_posix()} ({reason})"))
+        console.print(stays, markup=False, highlight=False, soft_wrap=True)
     console.print("Dry run: nothing was pushed.")
     return 0

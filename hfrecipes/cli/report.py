@@ -34,11 +34,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def report(args: argparse.Namespace) -> int:
     from hfrecipes.publish.report import render_report
     from hfrecipes.recipe.rundir import RunDir, write_atomically
+    from hfrecipes.recipe.secrets import redact
+    from hfrecipes.recipe.visible import visible
 
     runs = [RunDir(path) for path in args.runs]
     output = args.output or (runs[0].report if len(runs) == 1 else Path("comparison.html"))
     text = render_report(runs)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, text)
-    print(output)
+    print(visible(redact(str(output))))
     return 0

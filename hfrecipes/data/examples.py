@@ -18,5 +18,7 @@ def read_examples(recipe: Recipe, role: str, index: int, source: Source) -> Iter
         RecipeError: at the first row that cannot be used, saying how many have the same fault.
     """
     spec = text_column(recipe, recipe.values["data"][role][index])
-    for row, examples in map_rows(lambda row: to_examples(row.values, spec, row.where, recipe.path.parent), source.rows()):
+    for row, examples in map_rows(
+        lambda row: to_examples(row.values, spec, row.where, recipe.path.parent), source.rows()
+    ):
         yield from ((row, example) for example in examples)

@@ -13,6 +13,7 @@ import numpy as np
 
 from hfrecipes.data.encode import IGNORED
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.secrets import redact
 
 # Rows looked at in one go; what is computed about them stays in the processor's caches.
 _ROWS_PER_CHUNK = 1000
@@ -20,8 +21,6 @@ _NEEDED = ("input_ids", "labels")
 # Columns with one number for each token.
 _PER_TOKEN = (*_NEEDED, "position_ids", "attention_mask")
 _SHOWN_CHARACTERS = 60
-# Enough to fill what is shown, even where each character takes several tokens.
-_SHOWN_TOKENS = 4 * _SHOWN_CHARACTERS
 
 
 def refuse_unusable_rows(dataset: Any, num_embeddings: int, where: str, title: str) -> None:
@@ -74,7 +73,7 @@ def rows_with_loss(dataset: Any) -> np.ndarray:
 
 
 def describe_rows(dataset: Any, rows: Sequence[int], decode: Callable[[list[int]], str], limit: int = 3) -> list[str]:
-    """Rows in the words of their text, so that a person can find them in the data: `row 17: 'The quick brown…'`.
+    """Rows in the words of their text, without secrets, so that a person can find them: `row 17: 'The quick brown…'`.
 
     Args:
         dataset: With `input_ids`.
@@ -84,9 +83,9 @@ def describe_rows(dataset: Any, rows: Sequence[int], decode: Callable[[list[int]
     """
     told = []
     for row in rows[:limit]:
-        ids = dataset[int(row)]["input_ids"]
-        text = decode(list(ids[:_SHOWN_TOKENS]))
-        cut = text[:_SHOWN_CHARACTERS] + ("…" if len(text) > _SHOWN_CHARACTERS or len(ids) > _SHOWN_TOKENS else "")
+        # Secrets go before the end does: half a token is still one that should not be shown.
+        text = redact(decode(list(dataset[int(row)]["input_ids"])))
+        cut = text[:_SHOWN_CHARACTERS] + ("…" if len(text) > _SHOWN_CHARACTERS else "")
         told.append(f"row {int(row)}: {cut!r}")
     rest = len(rows) - limit
     return [*told, f"and {rest:,} more"] if rest > 0 else told

@@ -18,7 +18,7 @@ from hfrecipes.data.row import Row, Source
 from hfrecipes.data.settings import EncodeSettings, PackSettings, describe, pack_settings, sft_settings, text_column
 from hfrecipes.data.sources import ROLES, open_sources
 from hfrecipes.data.store import load_rows, make_once, write_rows
-from hfrecipes.data.streams import encoded_rows, packed_rows
+from hfrecipes.data.streams import best_fit_rows, encoded_rows, packed_rows
 from hfrecipes.data.tally import Tally
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -153,10 +153,7 @@ def _write(
     """Writes the rows and facts of all sources into an empty folder."""
     facts, warnings, refinery = [], [], Refinery(recipe, tokenizer)
     for role, sources in opened.items():
-        columns = ["input_ids", "labels"]
-        if isinstance(settings, PackSettings) and settings.document_mask:
-            columns.append("position_ids")
-        columns += [] if role == "train" else ["num_bytes"]
+        columns = _columns(role, settings)
         tallies = [Tally() for _ in sources]
         streams = [
             _rows(
@@ -164,6 +161,11 @@ def _write(
             )
             for index, (source, tally) in enumerate(zip(sources, tallies, strict=True))
         ]
+        if role == "train" and isinstance(settings, EncodeSettings) and settings.best_fit:
+            streams = [
+                best_fit_rows(stream, tally, settings, folder / "unpacked.arrow")
+                for stream, tally in zip(streams, tallies, strict=True)
+            ]
         if role == "train" and streams:
             write_rows(folder / "train.arrow", chain.from_iterable(streams), columns)
         elif role != "train":
@@ -174,8 +176,20 @@ def _write(
             limit = settings.max_length if isinstance(settings, EncodeSettings) else None
             warnings += tally.warnings(source.title, limit)
             facts.append(tally.entry(role, source.name, source.split, source.revision, source.license))
-    record = {"facts": facts, "refinement": refinery.facts, "warnings": [*refinery.warnings, *warnings]}
+    notes = dict.fromkeys(note for sources in opened.values() for source in sources for note in source.notes())
+    warnings = [*notes, *refinery.warnings, *warnings]
+    record = {"facts": facts, "refinement": refinery.facts, "warnings": warnings}
     (folder / "facts.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _columns(role: str, settings: EncodeSettings | PackSettings) -> list[str]:
+    columns = ["input_ids", "labels"]
+    if isinstance(settings, PackSettings) and settings.document_mask:
+        columns.append("position_ids")
+    if role != "train":
+        return [*columns, "num_bytes"]
+    # TRL's collator makes the positions of packed examples from these.
+    return [*columns, "seq_lengths"] if isinstance(settings, EncodeSettings) and settings.best_fit else columns
 
 
 def _examples(
@@ -185,7 +199,8 @@ def _examples(
 
 
 def _refuse_nothing(source: Source, tally: Tally) -> None:
-    if tally.rows == 0:
+    # Of a source without documents, cleaning has left nothing, which its report says.
+    if tally.rows == 0 and tally.documents:
         message = f"no row of {source.title} is left: in all {tally.documents} the supervised part lies past max_length"
         raise RecipeError(Problem(source.where, message, "raise training.max_length, or shorten the prompts"))
 

@@ -38,6 +38,7 @@ class Source:
         hash_content: Gives the revision: `sha256:...` over the content used, or the Hub commit.
         where: Where the recipe names it.
         limit: Keep this many rows, evenly over the whole; None keeps all.
+        notes: What a user should know of how its rows were dealt, once they have been read.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Source:
     hash_content: Callable[[], str]
     where: str
     limit: int | None = None
+    notes: Callable[[], tuple[str, ...]] = tuple
 
     @property
     def title(self) -> str:

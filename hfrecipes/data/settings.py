@@ -11,6 +11,8 @@ from hfrecipes.recipe.problem import Problem, RecipeError
 # The default of trl.SFTConfig; a test holds the two together.
 SFT_MAX_LENGTH = 1024
 CONTEXT_LENGTH = 1024
+# That of TrainingArguments.
+SEED = 42
 
 
 # What has been done to the rows when a trainer sees them.
@@ -32,11 +34,17 @@ class EncodeSettings:
         max_length: Longest row in tokens; the rest is cut. None cuts nothing.
         completion_only_loss: Whether only the completion is supervised; None does so where there is one.
         assistant_only_loss: Whether only the assistant's turns are.
+        best_fit: Whether training examples are packed into rows of `row_length`, the examples of each source by themselves.
+        row_length: Tokens of a packed row.
+        seed: Shuffles the examples before they are packed.
     """
 
     max_length: int | None = SFT_MAX_LENGTH
     completion_only_loss: bool | None = None
     assistant_only_loss: bool = False
+    best_fit: bool = False
+    row_length: int | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +72,31 @@ def sft_settings(recipe: Recipe) -> EncodeSettings:
     if packing and max_length is None:
         where = recipe.where("training.max_length")
         raise RecipeError(Problem(where, "packing needs a max_length", "say how many tokens a packed row has"))
+    best_fit = bool(packing) and strategy != "wrapped"
     return EncodeSettings(
         # The other strategies spread a long example over several rows, so nothing of it may be cut before.
         max_length=None if packing and strategy != "bfd" else max_length,
         completion_only_loss=training.get("completion_only_loss"),
         assistant_only_loss=bool(training.get("assistant_only_loss", False)),
+        best_fit=best_fit,
+        row_length=max_length if best_fit else None,
+        seed=training.get("seed", SEED) if best_fit else 0,
     )
 
 
 def pack_settings(recipe: Recipe) -> PackSettings:
     """Reads the settings of a `pretrain` recipe."""
     return PackSettings(recipe.get("data.context_length", CONTEXT_LENGTH), recipe.get("data.document_mask", True))
+
+
+def packing_word(recipe: Recipe) -> str | None:
+    """The word of a recipe by which rows hold several documents that are to be kept apart; None where none does."""
+    if recipe.kind == "pretrain":
+        return "data.document_mask" if pack_settings(recipe).document_mask else None
+    training: dict[str, Any] = recipe.values.get("training") or {}
+    # Wrapped rows mix documents by design.
+    apart = training.get("packing_strategy", "bfd") != "wrapped"
+    return "training.packing" if training.get("packing") and apart else None
 
 
 def augment_seed(recipe: Recipe) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from hfrecipes.data import embedded, hub
 from hfrecipes.data.hashing import SPLITS, content_key, sha256_of_files, split_of
 from hfrecipes.data.local import ENDINGS, ending, is_document, read_file, shown
 from hfrecipes.data.row import Row, Source
+from hfrecipes.data.splits.assign import Assignment, assign
+from hfrecipes.data.splits.settings import SplitSettings, split_settings
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 
@@ -61,25 +65,37 @@ def open_source(spec: dict[str, Any], recipe: Recipe, where: str) -> Source:
     if bool(spec.get("name")) == bool(spec.get("path")):
         fix = "say name: for a Hub or embedded data set, or path: for local files"
         raise RecipeError(Problem(where, "a source has either a name or a path", fix))
+    settings = split_settings(recipe) if spec.get("split") else None
     if spec.get("path"):
-        return _open_local(spec, recipe.find_file(spec["path"]), recipe.path.parent, where)
+        return _open_local(spec, recipe.find_file(spec["path"]), recipe.path.parent, where, settings)
     if spec["name"] in embedded.NAMES:
-        return embedded.open_embedded(spec, where)
+        whole = embedded.open_embedded({**spec, "split": None} if settings else spec, where)
+        return whole if settings is None else _dealt(whole, spec["split"], settings, ())
+    if settings is not None:
+        fix = "download it to a file, or leave out data.splits and take the splits that it has"
+        raise RecipeError(Problem(where, "data.splits deals rows of local and embedded sources only", fix))
     return hub.open_hub(spec, where)
 
 
-def _open_local(spec: dict[str, Any], path: Path, folder: Path, where: str) -> Source:
+def _open_local(spec: dict[str, Any], path: Path, folder: Path, where: str, settings: SplitSettings | None) -> Source:
     split = spec.get("split")
     root = path if path.is_dir() else path.parent
     files = _find_files(path, folder, where)
-    chosen = _files_of_split(files, root, split, where) if path.is_dir() else None
+    chosen = _files_of_split(files, root, split, where) if path.is_dir() and settings is None else None
     if chosen is not None:
         files = chosen
     elif split is not None and split not in SPLITS:
         fix = f"a local source has the splits {', '.join(SPLITS)}; say limit: for fewer rows"
         raise RecipeError(Problem(where, f"{path} has no split {split!r}", fix))
-    by_hash = split if chosen is None else None
+    by_hash = split if chosen is None and settings is None else None
     single = len(files) == 1 and is_document(files[0])
+    named = sorted({name for file in files if (name := _split_named(file.relative_to(root)))} if path.is_dir() else ())
+    if named and settings is not None:
+        message = f"{shown(root)} has files for {', '.join(named)}, which data.splits would deal anew"
+        raise RecipeError(Problem(where, message, "leave out data.splits, or name the one file that it is to deal"))
+    if single and settings is not None:
+        fix = "give a file or folder of several rows, or leave out data.splits: its beginning is then trained on, its end tested"
+        raise RecipeError(Problem(where, f"{shown(files[0])} is one document, which data.splits cannot deal", fix))
 
     def read() -> Iterator[Row]:
         rows = chain.from_iterable(map(read_file, files))
@@ -94,7 +110,52 @@ def _open_local(spec: dict[str, Any], path: Path, folder: Path, where: str) -> S
 
     # The name goes into cards and metrics, where a path of one machine has no place.
     name = path.name if Path(spec["path"]).expanduser().is_absolute() else spec["path"]
-    return Source(name, split, spec.get("license"), False, read, hash_content, where, spec.get("limit"))
+    source = Source(name, split, spec.get("license"), False, read, hash_content, where, spec.get("limit"))
+    if settings is None:
+        return source
+    stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return _dealt(source, split, settings, stamps, shown(root))
+
+
+# The latest assignments, by the rows and settings they are of: the roles of a recipe ask for the same one.
+_assignments: OrderedDict[str, Assignment] = OrderedDict()
+_KEPT_ASSIGNMENTS = 8
+
+
+def _dealt(
+    whole: Source, split: str, settings: SplitSettings, stamps: Sequence[tuple[str, int, int]], root: str = ""
+) -> Source:
+    """The rows of a source that `data.splits` deals to a split.
+
+    Args:
+        whole: All rows.
+        split: The split.
+        settings: From the recipe.
+        stamps: Path, size and time of its files, which change with its rows.
+        root: The folder that its rows' places begin with.
+
+    Raises:
+        RecipeError: there is no such split.
+    """
+    known = {settings.split_of_part(part) for part in settings.names}
+    if split not in known:
+        fix = f"data.splits makes {', '.join(sorted(known))}"
+        raise RecipeError(Problem(whole.where, f"{whole.name} has no split {split!r}", fix))
+
+    def assigned() -> Assignment:
+        key = repr((whole.name, stamps, settings))
+        if key not in _assignments:
+            _assignments[key] = assign(whole.read(), settings, root)
+            while len(_assignments) > _KEPT_ASSIGNMENTS:
+                _assignments.popitem(last=False)
+        return _assignments[key]
+
+    def read() -> Iterator[Row]:
+        return assigned().select(whole.read(), split)
+
+    return replace(
+        whole, split=split, read=read, notes=lambda: tuple(f"{whole.name}: {note}" for note in assigned().warnings)
+    )
 
 
 def _find_files(path: Path, folder: Path, where: str) -> list[Path]:

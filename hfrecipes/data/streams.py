@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, repeat
+from pathlib import Path
 from typing import Any, TypeVar
 
-from hfrecipes.data.encode import EncodedExample, encode_examples
+from hfrecipes.data.bfd_rows import Labelled, pack_examples
+from hfrecipes.data.encode import IGNORED, EncodedExample, encode_examples
 from hfrecipes.data.faults import map_rows
 from hfrecipes.data.formats import Example, example_texts
 from hfrecipes.data.packing import pack_documents, packed_bytes, token_bytes
 from hfrecipes.data.row import Row
 from hfrecipes.data.settings import EncodeSettings, PackSettings
+from hfrecipes.data.store import load_rows, write_rows
 from hfrecipes.data.tally import Tally
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.tokenization.tokenizer import Tokenizer
@@ -44,6 +47,31 @@ def encoded_rows(
             continue
         tally.add_row(example.get("kind"), len(result.input_ids), supervised)
         yield {"input_ids": result.input_ids, "labels": result.labels, "num_bytes": result.num_bytes}
+
+
+def best_fit_rows(
+    rows: Iterable[dict[str, Any]], tally: Tally, settings: EncodeSettings, draft: Path
+) -> Iterator[dict[str, Any]]:
+    """Packs the rows of one source, whole examples side by side. Neighbours in a file are alike, so they are shuffled before.
+
+    Rows that come out as all prompt, of an example that is longer than a row, teach nothing and are left out.
+
+    Args:
+        rows: From `encoded_rows`.
+        tally: Counts what is left out.
+        settings: With `row_length`; what is longer is cut into pieces, nothing of it is lost.
+        draft: A file to keep the rows in, so that they need not fit into memory. It is removed.
+    """
+    write_rows(draft, rows, ["input_ids", "labels"])
+    dataset = load_rows(draft)
+    if len(dataset):
+        for row in pack_examples(Labelled.from_dataset(dataset.shuffle(seed=settings.seed)), settings.row_length):
+            if (row["labels"] != IGNORED).any():
+                yield row
+            else:
+                tally.silent_rows += 1
+    del dataset
+    draft.unlink()
 
 
 def packed_rows(

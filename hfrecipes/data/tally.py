@@ -35,6 +35,7 @@ class Tally:
         bytes: UTF-8 bytes of the text, without what a chat template adds.
         dropped: Rows of which the cut left nothing supervised.
         missing: Rows of which a text is only the mark of a missing value.
+        silent_rows: Packed rows that were left out because they hold no more than prompts.
         kinds: Rows, tokens and supervised tokens by what the rows are tagged with: refusal, chain_of_thought …
     """
 
@@ -47,6 +48,7 @@ class Tally:
     bytes: int = 0
     dropped: Places = field(default_factory=Places)
     missing: Places = field(default_factory=Places)
+    silent_rows: int = 0
     kinds: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
@@ -83,6 +85,8 @@ class Tally:
                 f"{title}: {self.dropped_rows} of {self.documents} rows were left out, as the cut to max_length "
                 f"{max_length} leaves no supervised token in them: {self.dropped}"
             )
+        if self.silent_rows:
+            found.append(f"{title}: {self.silent_rows} packed rows were left out, as they hold no more than prompts")
         if self.missing.count:
             found.append(
                 f"{title}: in {self.missing.count} of {self.documents} rows a text is only the word for a missing value, "

@@ -23,7 +23,7 @@ _DOCUMENT, _COMPANY = 7, 5
 # How far a document's logits may move, as a share of their own spread (root mean squares): with another company, and when it
 # stands alone. Leaks moved them by .002 (BERT) to 1.2 (OLMo 2) in 24 architectures with random weights. Company of the same
 # shape moves nothing where documents are apart, but for rounding among experts, which are given other groups of tokens; a
-# document alone is rounded differently: by 1e-7 in float32 (TF32, with a mantissa of 10 bits, is allowed for), by .004 in bfloat16.
+# document alone is rounded differently: by 1e-7 in float32, by .004 in bfloat16. There is room for TF32, whose mantissa is short.
 _TOLERANCES, _COARSE_TOLERANCES = (1e-4, 1e-2), (2e-3, 1e-1)
 
 _COLUMNS = ("input_ids", "labels", "position_ids", "seq_lengths")

@@ -94,4 +94,6 @@ def _fingerprint(recipe: Recipe) -> str:
     functions = [function_fingerprint(spec["format"], recipe.path.parent) for spec in specs if spec.get("format")]
     sources = [(source.revision, spec) for source, spec in zip(open_sources(recipe, "train"), specs, strict=True)]
     parts = {"edition": EDITION, "tokenizer": recipe.get("model.tokenizer"), "sources": sources, "functions": functions}
+    if splits := recipe.get("data.splits"):
+        parts["splits"] = splits
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate, groupby
 
 from rich.console import Console
@@ -194,13 +194,13 @@ def without_secrets(tokens: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
     first, *others = _REDACTED.split(redact(text))
     if not others:
         return tokens
+    *between, last = others[1::2]
     shown, place = list(text), len(first)
-    for mark, follows in zip(others[::2], others[1::2], strict=True):
-        rest = len(text) - len(follows)
-        # The last piece ends the text, so that nothing of the secret before it is left over.
-        end = rest if follows is others[-1] else text.index(follows, place + 1)
+    for mark, follows in zip(others[::2], [*between, None], strict=True):
+        # What is left of a secret before the last piece would be shown if that were looked for.
+        end = len(text) - len(last) if follows is None else text.index(follows, place + 1)
         shown[place:end] = [mark, *[""] * (end - place - 1)]
-        place = end + len(follows)
+        place = end + len(follows or "")
     ends = list(accumulate(len(token) for token, _ in tokens))
     return [("".join(shown[end - len(t) : end]), carries) for (t, carries), end in zip(tokens, ends, strict=True)]
 
@@ -231,7 +231,7 @@ def _summary(preview: SourcePreview, max_length: int | None) -> str:
 def print_texts(console: Console, recipe: Recipe, sampled: Sequence[SampledSource], count: int) -> None:
     """Shows rows as text, where there is no tokenizer yet."""
     for part in sampled:
-        few = replace(part, rows=part.rows[:count])
+        few = part.first(count)
         for row, example in zip(few.rows, sample_examples(recipe, few), strict=True):
             console.print(f"\n[bold]{escape(_shown(row.where))}[/bold]", highlight=False)
             text = _shown("\n".join(example_texts(example)))

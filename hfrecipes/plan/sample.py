@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hfrecipes.data.encode import EncodedExample, encode_examples
 from hfrecipes.data.formats import Example, to_example
+from hfrecipes.data.refine import Refinery
 from hfrecipes.data.row import Row, Source
 from hfrecipes.data.settings import sft_settings, text_column
 from hfrecipes.data.sources import open_source
@@ -39,10 +41,23 @@ class SampledSource:
     rows: list[Row]
     total: int | None
     share: float
+    made: list[Example] | None = None
+
+    def first(self, count: int) -> SampledSource:
+        """The first rows of the sample."""
+        return replace(self, rows=self.rows[:count], made=None if self.made is None else self.made[:count])
 
 
-def sample_sources(recipe: Recipe, role: str = "train", size: int = SAMPLE_ROWS) -> list[SampledSource]:
+def sample_sources(
+    recipe: Recipe, role: str = "train", size: int = SAMPLE_ROWS, refinery: Refinery | None = None
+) -> list[SampledSource]:
     """Draws `size` rows of each source of a role, the same ones each time.
+
+    Args:
+        recipe: Names the sources.
+        role: Which of them.
+        size: Rows of each.
+        refinery: Cleans and augments training data before rows are drawn; None draws from the sources as they are.
 
     Raises:
         OfflineError: where the Hub does not give a data set.
@@ -52,7 +67,7 @@ def sample_sources(recipe: Recipe, role: str = "train", size: int = SAMPLE_ROWS)
     for index, spec in enumerate(recipe.get(f"data.{role}", [])):
         source = open_source(spec, recipe, recipe.where(f"data.{role}.{index}"))
         try:
-            drawn = draw(source, spec, size)
+            drawn = draw(source, spec, size, refined=refinery and refinery.examples(index, source))
         except RecipeError as error:
             if spec.get("path") or source.embedded:
                 raise
@@ -61,23 +76,32 @@ def sample_sources(recipe: Recipe, role: str = "train", size: int = SAMPLE_ROWS)
     return sampled
 
 
-def draw(source: Source, spec: dict[str, Any], size: int, seconds: float = COUNTING_SECONDS) -> SampledSource:
+def draw(
+    source: Source,
+    spec: dict[str, Any],
+    size: int,
+    seconds: float = COUNTING_SECONDS,
+    refined: Iterable[tuple[Row, Example]] | None = None,
+) -> SampledSource:
     """Draws `size` rows, each row with the same chance, and counts all (Vitter's algorithm R, 1985)."""
-    chosen: dict[int, tuple[int, int, Row]] = {}
+    chosen: dict[int, tuple[int, int, tuple[Row, Example | None]]] = {}
     random_state, deadline, total, text = random.Random(0), time.monotonic() + seconds, 0, 0
     counted = True
-    for total, row in enumerate(source.rows(), start=1):
-        length = text_length(row.values)
+    found = ((row, None) for row in source.rows()) if refined is None else refined
+    for total, (row, example) in enumerate(found, start=1):
+        length = text_length(row.values if example is None else example)
         text += length
         slot = total - 1 if total <= size else random_state.randrange(total)
         if slot < size:
-            chosen[slot] = (total, length, row)
+            chosen[slot] = (total, length, (row, example))
         if total % 1000 == 0 and time.monotonic() > deadline:
             counted = False
             break
     drawn = sorted(chosen.values(), key=lambda entry: entry[0])
     share = sum(length for _, length, _ in drawn) / max(text, 1)
-    return SampledSource(source, spec, [row for _, _, row in drawn], total if counted else None, share)
+    rows = [row for _, _, (row, _) in drawn]
+    made = None if refined is None else [example for _, _, (_, example) in drawn if example is not None]
+    return SampledSource(source, spec, rows, total if counted else None, share, made)
 
 
 def text_length(value: Any) -> int:
@@ -95,6 +119,8 @@ def sample_examples(recipe: Recipe, sampled: SampledSource) -> list[Example]:
     Raises:
         RecipeError: naming a row that cannot become one.
     """
+    if sampled.made is not None:
+        return sampled.made
     spec = text_column(recipe, sampled.spec)
     return [to_example(row.values, spec, row.where, recipe.path.parent) for row in sampled.rows]
 

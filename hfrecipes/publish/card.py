@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from datetime import datetime
 from typing import Any
 
 import yaml
 
-from hfrecipes.publish import tables
+from hfrecipes.publish import cleaning_tables, tables
+from hfrecipes.publish.citation import citation
+from hfrecipes.publish.escaping import Bold, code_span, inline_text, one_line
 from hfrecipes.publish.evaluations import TUNED, EvaluationRow, evaluation_models, evaluation_rows
 from hfrecipes.publish.figures import count, dig, duration, is_number, short
 from hfrecipes.publish.header import base_on_hub, is_adapter, languages_of, license_of, render_header
@@ -43,7 +44,7 @@ def render_card(
         repo_id: Where the card will stand; the snippets load from there, else from the run directory.
         base_model: Hub id of the base, for a run whose base was a folder that has been published since.
     """
-    name = str(facts.get("name") or "model")
+    name = name_of(facts)
     return render_template(
         "model_card.md.jinja",
         header=render_header(facts, base_model),
@@ -54,6 +55,10 @@ def render_card(
         intended=_intended(facts),
         snippet=_snippet(facts, base_model),
         data=[tables.DATA_COLUMNS, *tables.data_rows(facts)],
+        kinds=tables.kinds_rows(facts),
+        cleaning=cleaning_tables.cleaning_sentence(facts),
+        cleaning_rules=[cleaning_tables.CLEANING_COLUMNS, *cleaning_tables.cleaning_rows(facts)],
+        augmentation=[cleaning_tables.AUGMENTATION_COLUMNS, *cleaning_tables.augmentation_rows(facts)],
         hyperparameters=tables.hyperparameter_rows(facts),
         compute=tables.compute_rows(facts),
         curve=_loss_curve(metrics),
@@ -63,11 +68,17 @@ def render_card(
         limitations=limitations(facts, languages_of(facts)),
         warnings=tables.warnings_of(facts),
         license=license_of(facts),
+        data_licenses=tables.training_licenses(facts),
         versions=tables.version_rows(facts),
         command=_command(facts),
         recipe=recipe_text(facts),
-        citation=_citation(facts, name, repo_id, base_model),
+        citation=citation(facts, name, repo_id, base_model),
     )
+
+
+def name_of(facts: dict[str, Any]) -> str:
+    """The run's name on one line; `model` where it has none."""
+    return one_line(facts.get("name") or "model")
 
 
 def local_model_id(name: str) -> str:
@@ -89,20 +100,20 @@ def evaluation_table(facts: dict[str, Any]) -> list[list[str]]:
 def _evaluation_row(row: EvaluationRow, models: list[str]) -> list[str]:
     cells = {model: row.cell(model) for model in models}
     if row.is_clear_win:
-        cells[TUNED] = f"**{cells[TUNED]}**"
+        cells[TUNED] = Bold(cells[TUNED])
     return [row.dataset, row.title, *cells.values(), row.n]
 
 
 def _lead(facts: dict[str, Any], base_model: str | None) -> str:
-    """What the model is, in two sentences."""
-    architecture = dig(facts, "model.model_type") or "causal"
+    """What the model is, in a sentence of Markdown."""
+    architecture = inline_text(dig(facts, "model.model_type") or "causal")
     what = f"{tables.parameters_text(facts)}{architecture} language model"
-    sources = list(dict.fromkeys(tables.data_name(d) for d in facts.get("data") or [] if d.get("role") == "train"))
-    on = f" on {', '.join(f'`{source}`' for source in sources)}" if sources else ""
+    sources = dict.fromkeys(code_span(tables.data_name(entry)) for entry in tables.training_data(facts))
+    on = f" on {', '.join(sources)}" if sources else ""
     trained = _TRAINED.get(str(facts.get("kind")), "trained")
     base = base_on_hub(facts, base_model)
-    linked = f"[{base}](https://huggingface.co/{base})" if base else None
-    origin = linked or (f"the run `{tables.base_name(facts)}`" if tables.base_name(facts) else None)
+    linked = f"[{inline_text(base)}](https://huggingface.co/{base})" if base else None
+    origin = linked or (f"the run {code_span(tables.base_name(facts))}" if tables.base_name(facts) else None)
     if is_adapter(facts) and origin:
         trainable = dig(facts, "model.parameters.trainable")
         size = f" with {short(trainable)} trainable parameters" if is_number(trainable) else ""
@@ -116,11 +127,13 @@ def _headlines(facts: dict[str, Any]) -> list[str]:
     lines = []
     for row in evaluation_rows(facts):
         if TUNED in row.by_model and row.baselines:
-            against = ", ".join(f"{model} {measured.text}" for model, measured in row.baselines.items())
-            lines.append(f"{row.title} on `{row.dataset}`: **{row.by_model[TUNED].text}** ({against}; n = {row.n})")
+            against = ", ".join(f"{inline_text(model)} {measured.text}" for model, measured in row.baselines.items())
+            measured = f"**{row.by_model[TUNED].text}** ({against}; n = {row.n})"
+            lines.append(f"{inline_text(row.title)} on {code_span(row.dataset)}: {measured}")
     tokens, seconds = dig(facts, "training.tokens"), dig(facts, "training.wall_seconds")
     if is_number(tokens) and is_number(seconds) and tables.hardware_name(facts):
-        lines.append(f"{count(tokens)} tokens {_in_time(facts, seconds)} on {tables.hardware_name(facts)}")
+        hardware = inline_text(tables.hardware_name(facts))
+        lines.append(f"{count(tokens)} tokens {_in_time(facts, seconds)} on {hardware}")
     return lines
 
 
@@ -181,12 +194,11 @@ def _loss_curve(metrics: list[dict[str, Any]]) -> str:
 
 
 def _samples(facts: dict[str, Any]) -> list[dict[str, str]]:
-    """Prompt, completion and reference of each sample, cut to a readable length, fenced so that nothing breaks out."""
+    """Prompt, completion and reference of each sample, cut to a readable length."""
     found = []
     for sample in facts.get("samples") or []:
         parts = {key: _cut(str(sample[key])) for key in ("prompt", "completion", "reference") if sample.get(key)}
-        longest = max((len(run) for text in parts.values() for run in re.findall(r"`{3,}", text)), default=2)
-        found.append({"model": str(sample.get("model") or TUNED), "fence": "`" * (longest + 1), **parts})
+        found.append({"model": str(sample.get("model") or TUNED), **parts})
     return [sample for sample in found if "completion" in sample]
 
 
@@ -209,26 +221,3 @@ def recipe_text(facts: dict[str, Any]) -> str:
     """The resolved recipe as YAML, without paths of the machine."""
     recipe = portable_value(facts.get("recipe") or {})
     return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100).rstrip() if recipe else ""
-
-
-def _citation(facts: dict[str, Any], name: str, repo_id: str | None, base_model: str | None) -> dict[str, str]:
-    key = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "model"
-    fields = {"title": re.sub(r"([{}\\&%$#_])", r"\\\1", name)}
-    if repo_id and "/" in repo_id:
-        fields["author"] = repo_id.split("/")[0]
-        fields["howpublished"] = f"\\url{{https://huggingface.co/{repo_id}}}"
-    year = _year(facts)
-    if year:
-        fields["year"] = year
-    base = base_on_hub(facts, base_model) or tables.base_name(facts)
-    made = f"trained with hfrecipes {facts['hfrecipes']}" if facts.get("hfrecipes") else "trained with hfrecipes"
-    fields["note"] = f"Language model, {made}" + (f", from {base}" if base else "")
-    return {"key": key, **fields}
-
-
-def _year(facts: dict[str, Any]) -> str | None:
-    started = facts.get("finished") or facts.get("started")
-    try:
-        return str(datetime.fromisoformat(str(started).replace("Z", "+00:00")).year)
-    except ValueError:
-        return None

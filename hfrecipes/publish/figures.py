@@ -10,9 +10,14 @@ _SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _SHORT = ((1e15, "Q"), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 
 
+# No quantity of a run comes near; beyond it products and ratios leave the range of floats.
+_LARGEST = 1e100
+
+
 def is_number(value: object) -> bool:
-    """A finite number, and not a truth value."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """A number that can be one of a run's, and not a truth value."""
+    # nan compares as false; integers of any length compare.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
 
 
 def dig(facts: Any, path: str) -> Any:
@@ -67,6 +72,18 @@ def scientific(value: Any) -> str:
         return DASH
     mantissa, _, exponent = f"{value:.2e}".partition("e")
     return f"{mantissa}e{int(exponent)}"
+
+
+def share(value: Any) -> str:
+    """A part of a whole: 0.1234 -> `12.3%`; what is not all, or not nothing, is never written as if it were."""
+    if not is_number(value):
+        return DASH
+    text = f"{value:.1%}"
+    if text in ("0.0%", "-0.0%"):
+        return "0%" if value == 0 else "<0.1%"
+    if text == "100.0%":
+        return "100%" if value == 1 else ">99.9%" if value < 1 else text
+    return text
 
 
 def decimals(value: float) -> int:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from hfrecipes.publish.card import name_of
 from hfrecipes.publish.naming import portable
+from hfrecipes.publish.reading import facts_of
+from hfrecipes.publish.secrets import refuse_secret_words
 from hfrecipes.publish.upload import UploadFile, plan_upload
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir, now, refuse_links
@@ -38,6 +41,7 @@ class Publication:
         url: Its page.
         pushed: Paths in the repository that were written; empty where nothing had changed.
         deleted: Stale weights of an earlier publication that were taken out.
+        unrecorded: Why the run's facts do not say so, where they could not be written.
     """
 
     repo_id: str
@@ -45,6 +49,7 @@ class Publication:
     url: str
     pushed: list[str]
     deleted: list[str]
+    unrecorded: str = ""
 
 
 def publish_run(
@@ -73,17 +78,23 @@ def publish_run(
         RecipeError: for all that `plan_upload` refuses, and where the Hub cannot be reached or does not allow it.
     """
     refuse_links(run)
-    facts = run.facts()
+    facts = facts_of(run)
+    message = message or f"Publish run {name_of(facts)}"
+    refuse_secret_words(repo=repo_id, base_model=base_model, revision=revision, message=message)
     api = _signed_in_api()
     with _explained(repo_id), _not_for_ever():
         repo_id = _full_name(api, repo_id)
     files = plan_upload(run, repo_id, base_model)
     with _explained(repo_id), _not_for_ever():
         _open_repository(api, repo_id, private, revision)
-        done = _push(api, repo_id, files, revision, message or f"Publish run {facts['name']}")
+        done = _push(api, repo_id, files, revision, message)
     known = facts.get("published") or {}
-    if (known.get("repo_id"), known.get("commit")) != (repo_id, done.commit):
+    if (known.get("repo_id"), known.get("commit")) == (repo_id, done.commit):
+        return done
+    try:
         run.write_facts(facts | {"published": {"repo_id": repo_id, "commit": done.commit, "time": now()}})
+    except OSError as error:
+        return replace(done, unrecorded=f"{run.facts_file}: {error.strerror}")
     return done
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from hfrecipes.publish.evaluations import evaluation_rows
+from hfrecipes.publish.escaping import code_span, inline_text
+from hfrecipes.publish.evaluations import EvaluationRow, evaluation_rows
 from hfrecipes.publish.figures import count, dig, is_number, short
 from hfrecipes.publish.tables import base_name, data_name
 
@@ -21,7 +23,7 @@ _FEW_ROWS = 100
 
 
 def limitations(facts: dict[str, Any], languages: list[str]) -> list[str]:
-    """Sentences, each true of this run by its facts.
+    """Sentences of Markdown, each true of this run by its facts.
 
     Args:
         facts: The contents of run.json.
@@ -49,7 +51,7 @@ def _by_status(facts: dict[str, Any]) -> str:
         return ""
     steps = dig(facts, "training.steps")
     at = f" after {count(steps)} steps" if is_number(steps) and steps > 0 else ""
-    return f"The run did not finish: its status is `{status}`{at}. Treat the weights as an intermediate state."
+    return f"The run did not finish: its status is {code_span(status)}{at}. Treat the weights as an intermediate state."
 
 
 def _by_size(facts: dict[str, Any]) -> str:
@@ -82,7 +84,7 @@ def _by_amount_of_text(facts: dict[str, Any]) -> str:
 
 def _by_language(languages: list[str]) -> str:
     if languages:
-        return f"Declared languages: {', '.join(languages)}. Expect little of it in any other."
+        return f"Declared languages: {inline_text(', '.join(languages))}. Expect little of it in any other."
     return "The languages of its data were not declared; expect nothing of it in a language that its data do not hold."
 
 
@@ -115,22 +117,20 @@ def _by_evaluation(facts: dict[str, Any]) -> list[str]:
     if not rows:
         return ["Nothing was measured on held-out data: how well it generalises is unknown."]
     datasets = list(dict.fromkeys(row.dataset for row in rows))
-    found = [f"It was measured on {_join(datasets)} only; nothing is known about how it does elsewhere."]
+    found = [
+        f"It was measured on {_join(map(code_span, datasets))} only; nothing is known about how it does elsewhere."
+    ]
     trained_on = {data_name(entry) for entry in facts.get("data") or [] if entry.get("role") == "train"}
     same = [name for name in datasets if name.rpartition("/")[0] in trained_on or name in trained_on]
     if same:
         found.append(
-            f"{_join(same)} {'comes' if len(same) == 1 else 'come'} from a source that it was also trained on: "
+            f"{_join(map(code_span, same))} {'comes' if len(same) == 1 else 'come'} from a source that it was also trained on: "
             "the figures say little about text from elsewhere."
         )
-    small = [
-        f"{row.metric} on {row.dataset}"
-        for row in rows
-        if any((m.n or _FEW_ROWS) < _FEW_ROWS for m in row.by_model.values())
-    ]
+    small = [_measured(row) for row in rows if any((m.n or _FEW_ROWS) < _FEW_ROWS for m in row.by_model.values())]
     if small:
         found.append(f"Fewer than {_FEW_ROWS} rows stand behind {_join(small)}: read the intervals, not the values.")
-    worse = [f"{row.metric} on {row.dataset}" for row in rows if row.is_clear_loss]
+    worse = [_measured(row) for row in rows if row.is_clear_loss]
     if worse:
         found.append(f"It is worse than what it started from in {_join(worse)}, beyond the intervals.")
     return found
@@ -142,5 +142,10 @@ def _by_seed(facts: dict[str, Any]) -> str:
     return f"All figures come from one run{which}; their variation between seeds was not measured."
 
 
-def _join(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _measured(row: EvaluationRow) -> str:
+    return f"{inline_text(row.metric)} on {code_span(row.dataset)}"
+
+
+def _join(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

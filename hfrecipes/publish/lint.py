@@ -10,11 +10,12 @@ from typing import Any
 import yaml
 
 from hfrecipes.publish.card import EVALUATION_HEADING, evaluation_table
+from hfrecipes.publish.escaping import markdown_cell
 from hfrecipes.publish.header import model_index
 from hfrecipes.publish.markdown import Line, body_lines, section_table, split_header
 from hfrecipes.publish.naming import LOCAL_PATH, is_repo_id
+from hfrecipes.publish.placeholders import placeholders
 from hfrecipes.publish.secrets import find_secrets
-from hfrecipes.publish.templates import markdown_cell
 from hfrecipes.recipe.licenses import LICENSES
 from hfrecipes.recipe.problem import Problem
 
@@ -38,11 +39,8 @@ _KEYS = frozenset(_KEY_NAMES.split())
 _RELATIONS = ("adapter", "finetune", "merge", "quantized")
 _LIBRARIES = ("transformers", "peft")
 
-# What Python and the common templates leave where a value was missing.
-_PLACEHOLDER = re.compile(
-    r"\bNone\b|\b[Nn]a[Nn]\b|\[?More Information Needed\]?|\bTODO\b|\bTBD\b|\bFIXME\b|\{\{|\}\}|<(?:your|insert)[^>]*>",
-    re.ASCII,
-)
+# What a page may be made to run or to load by, where it is not cleaned before it is shown.
+_ACTIVE_HTML = re.compile(r"<\s*(?:script|iframe|object|embed)\b|<[^>]*\son\w+\s*=|\bjavascript:", re.IGNORECASE)
 
 # Completions may quote any path that the training text holds; they say nothing about this machine.
 _QUOTING_SECTION = "Samples"
@@ -63,7 +61,8 @@ def lint_card(text: str, facts: dict[str, Any] | None = None) -> list[Problem]:
     found = [
         *_header_problems(header),
         *_section_problems(lines),
-        *_placeholder_problems(lines),
+        *_placeholder_problems(lines, facts),
+        *_html_problems(lines),
         *_leak_problems(text, lines),
     ]
     if facts is not None:
@@ -179,12 +178,16 @@ def _section_problems(lines: list[Line]) -> Iterator[Problem]:
             yield _problem(heading.number, f"section {heading.title} is empty", "fill it or take the heading out")
 
 
-def _placeholder_problems(lines: list[Line]) -> Iterator[Problem]:
+def _placeholder_problems(lines: list[Line], facts: dict[str, Any] | None) -> Iterator[Problem]:
+    for line, left in placeholders(lines, facts):
+        yield _problem(line, f"`{left}` stands where a value should", "give the value or cut the sentence")
+
+
+def _html_problems(lines: list[Line]) -> Iterator[Problem]:
     for line in lines:
-        for match in _PLACEHOLDER.finditer(line.prose):
-            yield _problem(
-                line.number, f"`{match.group()}` stands where a value should", "give the value or cut the sentence"
-            )
+        if match := _ACTIVE_HTML.search(line.prose):
+            what = " ".join(match.group().split())[:40]
+            yield _problem(line.number, f"{what!r} can run code on the page that shows the card", "take it out")
 
 
 def _leak_problems(text: str, lines: list[Line]) -> Iterator[Problem]:

@@ -31,16 +31,17 @@ class Line:
     @property
     def prose(self) -> str:
         """The line without code spans; nothing inside of a code block."""
-        return "" if self.in_code else re.sub(r"(`+)(?!`).*?\1", "", self.text)
+        return "" if self.in_code else re.sub(r"(?<![`\\])(`+)(?!`).*?(?<!`)\1(?!`)", "", self.text)
 
 
 def split_header(text: str) -> tuple[str, int]:
     """The YAML between the first two `---` lines and the number of the first line after it; ("", 1) without one."""
     lines = text.splitlines()
-    if not lines or lines[0].strip() != "---":
+    if not lines or lines[0].rstrip() != "---":
         return "", 1
     for place, line in enumerate(lines[1:], start=1):
-        if line.strip() == "---":
+        # A line of a value may be the same, indented.
+        if line.rstrip() == "---":
             return "\n".join(lines[1:place]), place + 2
     return "", 1
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hfrecipes.publish import curves, tables
+from hfrecipes.publish import cleaning_tables, curves, tables
 from hfrecipes.publish.card import recipe_text
 from hfrecipes.publish.compare import evaluation_groups, figure_rows, recipe_differences
 from hfrecipes.publish.evaluations import TUNED, evaluation_rows
 from hfrecipes.publish.figures import count, dig, duration, is_number, number, scientific, short, size
+from hfrecipes.publish.reading import facts_of
 from hfrecipes.publish.svg import Bar, Series, interval_bars, line_chart
 from hfrecipes.publish.templates import render_template
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -30,7 +31,7 @@ def render_report(runs: list[RunDir]) -> str:
     """
     if not runs:
         raise RecipeError(Problem("report", "no run was named", "give at least one folder under runs/"))
-    facts = [run.facts() for run in runs]
+    facts = [facts_of(run) for run in runs]
     logs = [run.metrics() for run in runs]
     names = _distinct_names(runs, facts)
     return render_template(
@@ -44,6 +45,8 @@ def render_report(runs: list[RunDir]) -> str:
         differences=recipe_differences(facts) if len(facts) > 1 else [],
         data_columns=tables.DATA_COLUMNS,
         plan_columns=tables.PLAN_COLUMNS,
+        cleaning_columns=cleaning_tables.CLEANING_COLUMNS,
+        augmentation_columns=cleaning_tables.AUGMENTATION_COLUMNS,
     )
 
 
@@ -78,6 +81,10 @@ def _run_view(name: str, facts: dict[str, Any]) -> dict[str, Any]:
         "lead": f"{tables.parameters_text(facts)}{architecture} language model, {origin}",
         "when": _when(facts),
         "data": tables.data_rows(facts),
+        "kinds": tables.kinds_rows(facts),
+        "cleaning": cleaning_tables.cleaning_sentence(facts),
+        "cleaning_rules": cleaning_tables.cleaning_rows(facts),
+        "augmentation": cleaning_tables.augmentation_rows(facts),
         "compute": tables.compute_rows(facts),
         "plan": tables.plan_rows(facts),
         "samples": [_sample(sample) for sample in facts.get("samples") or []],

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hfrecipes.publish.figures import DASH, count, dig, duration, is_number, number, scientific, setting, short, size
+from hfrecipes.publish.figures import (
+    DASH,
+    count,
+    dig,
+    duration,
+    is_number,
+    number,
+    scientific,
+    setting,
+    share,
+    short,
+    size,
+)
 from hfrecipes.publish.naming import is_hub_id, portable, portable_value, run_name_of
 
 # A row is a list of cells.
@@ -34,6 +46,36 @@ def _data_row(entry: dict[str, Any]) -> list[str]:
         str(entry.get("license") or "not stated"),
         _revision(entry.get("revision")),
     ]
+
+
+def training_data(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """The data entries that the model learned from."""
+    return [entry for entry in facts.get("data") or [] if entry.get("role") == "train"]
+
+
+def training_licenses(facts: dict[str, Any]) -> list[tuple[str | None, list[str]]]:
+    """Each licence of the training data with the names of the data under it; last, under None, where none is stated."""
+    found: dict[str | None, dict[str, None]] = {}
+    for entry in training_data(facts):
+        found.setdefault(entry.get("license") or None, {})[data_name(entry)] = None
+    return [(license, list(found[license])) for license in sorted(found, key=lambda one: (one is None, one or ""))]
+
+
+def kinds_rows(facts: dict[str, Any]) -> Rows:
+    """Data set, and what kinds of rows its tokens that carried loss stand in; for data whose rows are tagged."""
+    return [
+        ["/".join(filter(None, (data_name(entry), entry.get("split")))), _kinds(entry)]
+        for entry in facts.get("data") or []
+        if entry.get("kinds")
+    ]
+
+
+def _kinds(entry: dict[str, Any]) -> str:
+    counts = {kind: counted.get("supervised_tokens") or 0 for kind, counted in entry["kinds"].items()}
+    whole = max(entry.get("supervised_tokens") or 0, sum(counts.values()))
+    counts["of no kind"] = whole - sum(counts.values())
+    named = sorted(((tokens, kind) for kind, tokens in counts.items() if tokens), key=lambda pair: -pair[0])
+    return ", ".join(f"{kind} {share(tokens / whole)}" for tokens, kind in named) or "none"
 
 
 def data_name(entry: dict[str, Any]) -> str:

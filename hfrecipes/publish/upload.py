@@ -9,20 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hfrecipes.models.integrity import refuse_damaged_model
-from hfrecipes.publish.card import local_model_id, recipe_text, render_card
+from hfrecipes.models.integrity import refuse_damaged_model, tensor_names
+from hfrecipes.publish.card import local_model_id, name_of, recipe_text, render_card
 from hfrecipes.publish.lint import lint_card
-from hfrecipes.publish.modelfiles import choose_model_files, model_file_content
+from hfrecipes.publish.modelfiles import RECORDS, WEIGHTS, choose_model_files, model_file_content
 from hfrecipes.publish.naming import is_repo_id, portable_value
+from hfrecipes.publish.reading import facts_of, read_card
 from hfrecipes.publish.report import render_report
-from hfrecipes.publish.secrets import find_secrets
+from hfrecipes.publish.secrets import find_secrets, refuse_secret_words
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir
 
-FOLDER = "hfrecipes"
-
 # Weights hold numbers; the only text in them is the header, whose length comes first.
-_WEIGHTS = ".safetensors"
 _HEADER_LENGTH_BYTES = 8
 _CHUNK = 2**20
 
@@ -63,16 +61,20 @@ def plan_upload(run: RunDir, repo_id: str | None = None, base_model: str | None 
         RecipeError: for a run that is not complete, a damaged model, a card with faults, a file that holds a secret, an
             adapter whose base is not on the Hub. Names every such file.
     """
-    facts = run.facts()
+    facts = facts_of(run)
     _refuse_unfinished(run, facts)
     _refuse_bad_names(repo_id, base_model)
     if run.model.is_dir():
         refuse_damaged_model(run.model)
     chosen, _ = choose_model_files(run)
+    for path in chosen:
+        if path.suffix == WEIGHTS:
+            # A file that is none could hold anything, and where its header ends decides how much of it is read.
+            tensor_names(path)
     files = [_upload_file(p.relative_to(run.model).as_posix(), p, model_file_content(p, base_model)) for p in chosen]
     card = _card(run, facts, repo_id, base_model)
     files.append(_upload_file("README.md", run.card, card.encode()))
-    files += [_upload_file(f"{FOLDER}/{path.name}", path, content) for path, content in _records(run, facts)]
+    files += [_upload_file(f"{RECORDS}/{path.name}", path, content) for path, content in _records(run, facts)]
     problems = [*_secret_problems(files), *_card_problems(run, card, facts)]
     if problems:
         raise RecipeError(problems)
@@ -92,6 +94,7 @@ def _refuse_unfinished(run: RunDir, facts: dict[str, Any]) -> None:
 
 
 def _refuse_bad_names(repo_id: str | None, base_model: str | None) -> None:
+    refuse_secret_words(repo=repo_id, base_model=base_model)
     for flag, name in (("--repo", repo_id), ("--base-model", base_model)):
         if name is not None and not is_repo_id(name):
             raise RecipeError(Problem(flag, f"{name!r} is not a Hub repository", "write OWNER/NAME"))
@@ -102,10 +105,10 @@ def _card(run: RunDir, facts: dict[str, Any], repo_id: str | None, base_model: s
     rendered = render_card(facts, run.metrics(), repo_id, base_model)
     if not run.card.is_file():
         return rendered
-    kept = run.card.read_text(encoding="utf-8")
+    kept = read_card(run.card)
     if kept == render_card(facts, run.metrics()):
         return rendered
-    return kept.replace(json.dumps(local_model_id(facts["name"])), json.dumps(repo_id)) if repo_id else kept
+    return kept.replace(json.dumps(local_model_id(name_of(facts))), json.dumps(repo_id)) if repo_id else kept
 
 
 def public_facts(facts: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +123,9 @@ def public_facts(facts: dict[str, Any]) -> dict[str, Any]:
 
 def _records(run: RunDir, facts: dict[str, Any]) -> Iterator[tuple[Path, bytes | None]]:
     """What stands under `hfrecipes/`: facts, recipe, log, report."""
-    yield run.facts_file, (json.dumps(public_facts(facts), indent=2, ensure_ascii=False) + "\n").encode()
+    # JSON writes half of a character in the same way as this does.
+    said = json.dumps(public_facts(facts), indent=2, ensure_ascii=False) + "\n"
+    yield run.facts_file, said.encode(errors="backslashreplace")
     if facts.get("recipe"):
         yield run.recipe, (recipe_text(facts) + "\n").encode()
     if run.metrics_file.is_file():
@@ -145,6 +150,8 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 def _secret_problems(files: list[UploadFile]) -> Iterator[Problem]:
     for file in files:
+        for _, kind in find_secrets(file.path_in_repo.encode(errors="replace")):
+            yield Problem(str(file.path), f"its name holds {kind}", "give it another name; nothing was pushed")
         for line, kind in find_secrets(_text_of(file)):
             fix = "take it out of the file and revoke it; nothing was pushed"
             yield Problem(f"{file.path}:{line}", f"holds {kind}, which would be published as {file.path_in_repo}", fix)
@@ -154,7 +161,7 @@ def _text_of(file: UploadFile) -> bytes:
     """What a secret could stand in: the whole file; of weights, their header."""
     if file.content is not None:
         return file.content
-    if file.path.suffix != _WEIGHTS:
+    if file.path.suffix != WEIGHTS:
         return file.path.read_bytes()
     with file.path.open("rb") as weights:
         length = int.from_bytes(weights.read(_HEADER_LENGTH_BYTES), "little")

@@ -45,3 +45,7 @@ class RecipeError(ValueError):
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
         self.problems = [problems] if isinstance(problems, Problem) else list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[type[RecipeError], tuple[list[Problem]]]:
+        # Exceptions are otherwise made anew from their text, which worker processes could then not send.
+        return type(self), (self.problems,)

@@ -118,9 +118,9 @@ def _fault_of(facts: Any) -> str | None:
         if not isinstance(value, shape | None) or not all(isinstance(row, dict) for row in rows):
             return f"is damaged: {key} is {type(value).__name__}, which a run does not write there"
     if facts.get("training") and type(facts["training"].get("steps")) is not int:
-        return "is damaged: training.steps is no number of steps"
+        return "is damaged: training is without its number of steps"
     if not all(isinstance(session.get("changes"), list | None) for session in facts.get("sessions") or []):
-        return "is damaged: the changes of a session are no list"
+        return "is damaged: sessions is without lists of changes"
     return None
 
 

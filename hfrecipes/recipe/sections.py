@@ -9,6 +9,7 @@ from hfrecipes.recipe.augmentation import METHODS
 from hfrecipes.recipe.cleaning import RULES
 from hfrecipes.recipe.section_words import words
 from hfrecipes.recipe.source_words import SourceTask
+from hfrecipes.recipe.split_words import Splits
 
 Kind = Literal["pretrain", "sft", "pipeline"]
 KINDS: tuple[str, ...] = ("pretrain", "sft", "pipeline")
@@ -43,6 +44,9 @@ class Data:
     train: list[Source] | None = words("What the model learns from.")
     eval: list[Source] | None = words("What it is measured on while it learns, and at the end.")
     test: list[Source] | None = words("What it is measured on at the end only.")
+    splits: Splits | None = words(
+        "How local rows are dealt to train, validation and test. Default: 90, 5 and 5 % by a hash."
+    )
     clean: list[Any] | None = words(
         "Rules that data.train passes through, in this order, as in [{rule: gopher_quality, profile: en}].",
         chosen_by=("rule", RULES),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-# What a terminal obeys (C0, DEL, C1), what turns the order of characters around so that text reads as it is not written
-# (the bidirectional controls: Boucher and Anderson 2021, arXiv:2111.00169), and halves of characters, which no file can hold.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# What a terminal obeys (C0 but for tabs and line ends, DEL, C1); embeddings and overrides of direction, by which text reads
+# as it is not written (Boucher and Anderson 2021, arXiv:2111.00169); and halves of characters, which no file can hold.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def visible(text: str) -> str:

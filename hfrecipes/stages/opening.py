@@ -133,7 +133,8 @@ def go_on(run: RunDir, recipe: Recipe, allowed: Sequence[str]) -> Start:
     if trained and complete:
         return Start(earlier=earlier, changes=changes, complete=True, trained=True)
     checkpoint, skipped = newest_valid(
-        run.checkpoints, lambda folder: faults_of_another_run((read_manifest(folder) or {}).get("fingerprint", {}), earlier)
+        run.checkpoints,
+        lambda folder: faults_of_another_run((read_manifest(folder) or {}).get("fingerprint", {}), earlier),
     )
     if trained:
         return Start(checkpoint, earlier=earlier, changes=changes, trained=True)

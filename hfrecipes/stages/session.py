@@ -23,8 +23,10 @@ from hfrecipes.callbacks.stopping import StopCallback
 from hfrecipes.data.formats import is_conversational, to_example
 from hfrecipes.data.gate import refuse_unusable_rows
 from hfrecipes.data.prepare import Prepared, prepare
+from hfrecipes.data.settings import packing_word
+from hfrecipes.models.leakage import LeakageError, check_no_leakage
 from hfrecipes.models.load import load_model, load_tokenizer
-from hfrecipes.models.probe import documents_leak
+from hfrecipes.models.probe import try_forward
 from hfrecipes.models.recipe_tokenizer import obtain_tokenizer
 from hfrecipes.plan.counts import DataCounts
 from hfrecipes.plan.disk import disk_problems, free_bytes
@@ -129,9 +131,10 @@ class Session:
             )
         with self._refusing("model"):
             model = self._load_model()
-            self._try_forward(model)
+            try_forward(model)
         with self._refusing("adapter" if self.recipe.get("adapter") else "training"):
             trainer = self.stage.build_trainer(self.recipe, model, args, self.prepared, self.tokenizer)
+            self._refuse_leakage(trainer)
         for callback in self._callbacks(trainer):
             trainer.add_callback(callback)
         _drop_printer(trainer)
@@ -146,13 +149,19 @@ class Session:
                 self._warn(f"{self.recipe.where('model')}: {warning.message}")
         return model
 
-    def _try_forward(self, model: Any) -> None:
-        """A config that its class accepts can still fail in its first forward; documents that leak are found here, too."""
-        packed = self.recipe.get("data.document_mask") or self.recipe.get("training.packing")
-        if documents_leak(model) and packed:
-            word = "data.document_mask" if self.recipe.kind == "pretrain" else "training.packing"
-            fault = f"{type(model).__name__} does not keep packed documents apart"
-            raise RecipeError(Problem(self.recipe.where(word), fault, f"say {word}: false"))
+    def _refuse_leakage(self, trainer: Any) -> None:
+        """Packed documents that an architecture, or a collator, mixes stop the run before it begins."""
+        word = packing_word(self.recipe)
+        if word is None:
+            return
+        # TRL's trainer asks for no cache; the stock one lets a collator of ours say so.
+        added = {"use_cache": False} if self.recipe.kind == "sft" else {}
+        try:
+            with trainer.compute_loss_context_manager():
+                check_no_leakage(trainer.model, trainer.data_collator, trainer.train_dataset.column_names, **added)
+        except LeakageError as error:
+            problem = Problem(self.recipe.where(word), error.fault, "; ".join([*error.fixes, f"or say {word}: false"]))
+            raise RecipeError(problem) from error
 
     @contextlib.contextmanager
     def _refusing(self, section: str) -> Iterator[None]:

@@ -19,8 +19,8 @@ ARGUMENTS = SFTConfig
 
 def build_trainer(recipe: Recipe, model: Any, args: SFTConfig, prepared: Prepared, tokenizer: Any) -> RecipeSFTTrainer:
     """The trainer of a fine-tuning run; its rows are tokenised and labelled already, and packed here."""
-    if recipe.get("training.packing"):
-        prepared = dataclasses.replace(prepared, train=pack(prepared.train, args))
+    if args.packing and args.packing_strategy == "wrapped":
+        prepared = dataclasses.replace(prepared, train=wrap(prepared.train, args))
     trainer = RecipeSFTTrainer(
         model=model,
         args=args,
@@ -34,10 +34,10 @@ def build_trainer(recipe: Recipe, model: Any, args: SFTConfig, prepared: Prepare
     return trainer
 
 
-def pack(dataset: Any, args: SFTConfig) -> Any:
-    """Packs shuffled rows, as SFTTrainer does: neighbours in a file are alike, and would share rows.
+def wrap(dataset: Any, args: SFTConfig) -> Any:
+    """Joins shuffled rows and cuts them into rows of one length, as SFTTrainer does where it is told to wrap.
 
-    Strategies that cut an example in pieces make rows that are all prompt; these teach nothing and are left out.
+    Rows that come out as all prompt teach nothing and are left out.
     """
     shuffled = dataset.select_columns(["input_ids", "labels"]).shuffle(seed=args.seed)
     packed = pack_dataset(shuffled, args.max_length, args.packing_strategy)

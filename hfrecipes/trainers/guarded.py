@@ -105,7 +105,9 @@ class GuardedTrainer:
         with self.compute_loss_context_manager():
             found = unsound_forward(model, self.train_dataset[number], self.loss_bound, self.args.device)
         if self._anywhere(found is not None):
-            raise PoisonedRunError(f"{where} row {number} of the training rows {found or 'is not read on all processes'}")
+            raise PoisonedRunError(
+                f"{where} row {number} of the training rows {found or 'is not read on all processes'}"
+            )
         self._sound_steps().add(self.state.global_step)
 
     def refuse_diverged(self) -> None:

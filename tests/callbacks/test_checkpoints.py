@@ -231,8 +231,17 @@ def test_a_step_beyond_the_run_is_passed_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [[], {"loss": []}, {"loss": ["1"]}, {"total_loss": None}, {"last_logged": 0.5}, {"metrics": []}, {"tokens": "x"}]
-    + [{"metrics": {"entropy": 1.0}}, {"metrics": {"entropy": [None]}}],
+    [
+        [],
+        {"loss": []},
+        {"loss": ["1"]},
+        {"total_loss": None},
+        {"last_logged": 0.5},
+        {"metrics": []},
+        {"tokens": "x"},
+        {"metrics": {"entropy": 1.0}},
+        {"metrics": {"entropy": [None]}},
+    ],
 )
 def test_edited_sums_are_passed_over(changes: object, tmp_path: Path) -> None:
     checkpoint = make(tmp_path, 1)

@@ -177,7 +177,7 @@ class SlowRows(torch.utils.data.Dataset):
         return index, os.getpid()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 def test_a_loaders_processes_live_through_signals_to_their_group(signum: int) -> None:
     loader = shield_workers(DataLoader(SlowRows(), batch_size=1, num_workers=1, prefetch_factor=1))
     found = []

@@ -41,6 +41,7 @@ def problems(draw):
 
 
 @given(problems())
+@settings(deadline=None)
 def test_bins_are_those_of_best_fit_decreasing_by_definition(problem):
     lengths, capacity = problem
     bins = pack_best_fit(lengths, capacity)
@@ -51,7 +52,7 @@ def test_bins_are_those_of_best_fit_decreasing_by_definition(problem):
 
 
 @given(st.lists(st.integers(1, 5000), max_size=60), st.integers(3000, 5000))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_rooms_beyond_one_word_of_bits_are_found(lengths, capacity):
     lengths = [min(length, capacity) for length in lengths]
     bins = pack_best_fit(lengths, capacity)
@@ -84,6 +85,7 @@ def test_as_many_rows_as_trl_packs_them_into(split):
 
 
 @given(st.lists(st.integers(0, 40), max_size=30), st.integers(1, 16))
+@settings(deadline=None)
 def test_splitting_loses_no_token_and_no_byte(lengths, capacity):
     rows = make_rows(lengths)
     packed = list(pack_examples(Labelled.from_rows(rows), capacity))
@@ -95,6 +97,7 @@ def test_splitting_loses_no_token_and_no_byte(lengths, capacity):
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(2, 16))
+@settings(deadline=None)
 def test_every_piece_begins_at_position_0_without_a_target_and_keeps_its_labels(lengths, capacity):
     for row in pack_examples(Labelled.from_rows(make_rows(lengths)), capacity):
         ends = np.cumsum(row["seq_lengths"])

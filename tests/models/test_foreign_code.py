@@ -196,6 +196,32 @@ def test_a_folder_that_borrows_code_needs_a_commit_too(
     assert not list(code_problems(recipe_for(model, trust_remote_code=True, revision=COMMIT)))
 
 
+@pytest.mark.parametrize("above", [{}, {"auto_map": None}])
+def test_a_subfolder_that_borrows_code_needs_a_commit_too(
+    folder: Callable[..., Path], recipe_for: Callable[..., Recipe], tmp_path: Path, above: dict[str, Any]
+) -> None:
+    model = folder()
+    edit(model / "config.json", auto_map={"AutoModelForCausalLM": "lender/code--modeling.Model"})
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    model.rename(outside / "inner")
+    if above:
+        edit(outside / "config.json", **above)
+    for words in ({"subfolder": "inner"}, {"subfolder": "../outside/inner"}):
+        recipe = recipe_for(outside, trust_remote_code=True, **words)
+        with pytest.raises(RecipeError, match="borrows its code from lender/code, at no pinned revision"):
+            load_model(recipe, None)
+
+
+def test_a_part_of_a_composite_model_borrows_no_code_either(
+    folder: Callable[..., Path], recipe_for: Callable[..., Recipe]
+) -> None:
+    model = folder()
+    edit(model / "config.json", vision_config={"auto_map": {"AutoModel": "lender/eyes--modeling.Model"}})
+    (problem,) = code_problems(recipe_for(model, trust_remote_code=True))
+    assert "borrows its code from lender/eyes" in problem.message
+
+
 @pytest.mark.parametrize(
     ("kernel", "pinned"),
     [

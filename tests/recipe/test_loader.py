@@ -119,9 +119,7 @@ def test_names_that_are_no_folder_below_the_runs(name: str, tmp_path: Path) -> N
     assert check_words(values | {"name": "ok"}, tmp_path / "mine.yaml").name == "ok"
 
 
-@pytest.mark.parametrize(
-    "name", ["a", ".hidden", "a.b", "a b", "con-1", "console", "nula", "com", "com10", "ünïcode", "a=b"]
-)
+@pytest.mark.parametrize("name", ["a", "a.b", "a b", "con-1", "console", "nula", "com", "com10", "ünïcode", "a=b"])
 def test_names_that_are_folders(load, name: str) -> None:
     assert load(f"name={name}").name == name
 
@@ -231,3 +229,21 @@ def test_any_section_may_be_anything_and_is_told_of(load, section: str, value: s
         load(f"{section}={value}")
     except RecipeError as error:
         assert all(section in problem.where + problem.message for problem in error.problems)
+
+
+@pytest.mark.parametrize("part", ["\u00b2", "\u0664", "1" * 5000, "-1"])
+def test_what_is_no_index_leads_nowhere(refused, part: str) -> None:
+    (problem,) = refused(f"data.train.{part}.limit=3")
+    assert "leads nowhere" in problem.message
+
+
+@pytest.mark.parametrize("number", ["0x" + "f" * 9000, "9" * 9000])
+def test_numbers_beyond_all_numbers_are_told_of(refused, number: str) -> None:
+    (problem,) = refused(f"training.max_steps={number}")
+    assert problem.message.startswith("training.max_steps is")
+
+
+@pytest.mark.parametrize("name", [".hidden", ".g.1.old", ".g.lock"])
+def test_hidden_names_are_kept_for_what_is_beside_a_run(refused, name: str) -> None:
+    (problem,) = refused(f"name={name}")
+    assert "no dot before them" in problem.fix

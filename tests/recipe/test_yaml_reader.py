@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfrecipes.recipe.problem import RecipeError
-from hfrecipes.recipe.yaml_reader import MAX_VALUES, dotted, parse_scalar, parse_yaml, read_yaml
+from hfrecipes.recipe.yaml_reader import MAX_CHARACTERS, MAX_VALUES, dotted, parse_scalar, parse_yaml, read_yaml
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 # A key named << would be a merge key, however it is quoted; and YAML reads keys of no more than 1,024 characters, escapes
@@ -169,6 +169,12 @@ def test_aliases_that_expand_without_end_are_refused() -> None:
     levels = [f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 10)}]" for level in range(1, 9)]
     with pytest.raises(RecipeError, match=f"{MAX_VALUES:,} values"):
         parse_yaml("\n".join(["l0: &l0 [x]", *levels]), "x.yaml")
+
+
+def test_aliases_of_a_long_text_are_refused() -> None:
+    text = f'a: &a "{"x" * 10**6}"\nb: [{", ".join(["*a"] * 2000)}]\n'
+    with pytest.raises(RecipeError, match=f"x.yaml: error: holds more than {MAX_CHARACTERS:,} characters"):
+        parse_yaml(text, "x.yaml")
 
 
 def test_an_alias_of_itself_is_refused() -> None:

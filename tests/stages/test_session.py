@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -235,6 +236,46 @@ def test_overwriting_waits_until_the_new_run_stands(finished: Path, tmp_path: Pa
     with pytest.raises(RecipeError, match="zelu"):
         run(recipe, options=RunOptions(runs_dir=runs, overwrite=True, quiet=True))
     assert (runs / "base" / "model" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["training.adam_beta2=1.0"], "Invalid beta parameter"),
+        (["training.global_batch_size=999999999999999999999999999999"], "OverflowError"),
+        (["training.lr_scheduler_type=cosine_with_min_lr"], "min_lr"),
+        (["training.max_steps=-1", "training.num_train_epochs=0"], "no step would be made"),
+    ],
+)
+def test_what_training_begins_with_is_tried_before_anything_is_removed(
+    words: list[str], fault: str, finished: Path, tmp_path: Path
+) -> None:
+    runs = cut_off(finished, tmp_path)
+    recipe = load_recipe(write_recipes(tmp_path) / "base.yaml", words)
+    with pytest.raises(RecipeError, match=fault):
+        run(recipe, options=RunOptions(runs_dir=runs, overwrite=True, quiet=True))
+    assert (runs / "base" / "model" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("rate", [100, 5e4])
+def test_weights_that_one_step_has_thrown_away_are_not_saved(rate: float, tmp_path: Path) -> None:
+    """The last step of all, after which no loss is looked at any more."""
+    words = [f"training.learning_rate={rate}", "training.max_steps=1"]
+    recipe = load_recipe(write_recipes(tmp_path) / "base.yaml", words)
+    with pytest.raises(PoisonedRunError, match=r"after the update of step 1, .*the run has diverged"):
+        run(recipe, options=RunOptions(runs_dir=tmp_path / "runs", quiet=True))
+    assert not list((tmp_path / "runs").rglob("*.safetensors"))
+    assert RunDir(tmp_path / "runs" / "base").facts()["status"] == "failed"
+
+
+def test_a_model_that_is_worse_than_guessing_is_told_of(tmp_path: Path) -> None:
+    """Bad enough for that, and not bad enough to be stopped."""
+    recipe = load_recipe(write_recipes(tmp_path) / "base.yaml", ["training.learning_rate=0.7"])
+    folder = RunDir(run(recipe, options=RunOptions(runs_dir=tmp_path / "runs", quiet=True)))
+    facts = folder.facts()
+    loss = next(entry["value"] for entry in facts["evaluations"] if entry["metric"] == "token_loss")
+    assert 2 * math.log(512) < loss < 10 * math.log(512)
+    assert any("the trained model is spoilt: python_prose" in text for text in facts["warnings"])
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:

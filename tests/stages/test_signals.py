@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import termios
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -101,6 +105,42 @@ def assert_stopped(run: Path, process: subprocess.Popen[str], name: str) -> int:
     assert not faults_of(run / "checkpoints" / f"checkpoint-{step}")
     assert not (run / "model").exists()
     return step
+
+
+def test_a_terminal_that_closes_is_a_request_to_stop(folder: Path) -> None:
+    """As a connection that is lost: the run is hung up, and what it prints from then on has no place to go."""
+    ours, its = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hfrecipes", "run", "recipe.yaml", "name=lost", ENDLESS],
+        cwd=folder,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TERM": "xterm"},
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(its)
+    # What is not read would make the run wait.
+    reader = threading.Thread(target=drain, args=(ours,), daemon=True)
+    reader.start()
+    run = folder / "runs" / "lost"
+    try:
+        wait_for_step(process, run, 5)
+        os.close(ours)
+        assert process.wait(90) == 75
+    finally:
+        process.kill()
+    found = facts(run)
+    assert found["status"] == "interrupted" and "SIGHUP" in found["error"]
+    step = max(losses(run))
+    assert not faults_of(run / "checkpoints" / f"checkpoint-{step}")
+
+
+def drain(stream: int) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(stream, 2**16):
+            pass
 
 
 def test_a_run_stopped_twice_ends_as_if_it_never_was(folder: Path) -> None:

@@ -223,7 +223,7 @@ def test_a_malicious_checkpoint_runs_nothing(name: str, tmp_path: Path) -> None:
     # Whoever can write the file can write the manifest.
     write_manifest(checkpoint, step=3)
     assert not unfit(checkpoint)
-    with pytest.raises(RecipeError, match="its state cannot be loaded: UnpicklingError: .* could run code") as caught:
+    with pytest.raises(RecipeError, match=r"its state cannot be loaded: UnpicklingError: .* could run code") as caught:
         trainer_of("llama", tmp_path / "checkpoints").train(resume_from_checkpoint=True)
     assert "weights_only" not in str(caught.value)
     assert not (tmp_path / "owned").exists()

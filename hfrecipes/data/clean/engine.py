@@ -110,7 +110,7 @@ def clean(
     folder, work = plan_work(recipe, role, tokenizer, cache)
     tell_if_waiting(folder, progress)
     damage = make_once(folder, lambda draft: _make(draft, work, workers, progress, executor))
-    shutil.rmtree(work.folders.roots.root, ignore_errors=True)
+    shutil.rmtree(work.folders.root, ignore_errors=True)
     report = json.loads((folder / _REPORT).read_text(encoding="utf-8"))
     told = [f"cleaned data in the cache was damaged and has been cleaned anew: {'; '.join(damage)}"] if damage else []
     return Cleaned(folder, report, told)
@@ -154,7 +154,7 @@ def _make(draft: Path, work: Work, workers: int, progress: bool, executor: Execu
         raise
     report = make_report(work)
     if problem := nothing_left(work, report):
-        shutil.rmtree(work.folders.roots.root, ignore_errors=True)
+        shutil.rmtree(work.folders.root, ignore_errors=True)
         raise RecipeError(problem)
     index = []
     for number, (source, count, file) in enumerate(work.results()):

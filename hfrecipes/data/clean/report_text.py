@@ -54,6 +54,15 @@ def summary(report: Mapping[str, Any]) -> str:
     return f"{left}, and {_share(report[measured]['kept'])} of the {measured}."
 
 
+def left_out_by_rule(report: Mapping[str, Any]) -> dict[str, int]:
+    """Documents that each rule left out; those of a rule that is applied several times are added up."""
+    counts: dict[str, int] = {}
+    for rule in report["rules"]:
+        documents = rule["documents"]
+        counts[rule["rule"]] = counts.get(rule["rule"], 0) + documents["before"] - documents["after"]
+    return counts
+
+
 def to_markdown(report: Mapping[str, Any]) -> str:
     """The report as a page of Markdown, with examples of what each rule left out."""
     lines = ["# What cleaning did", "", summary(report), ""]
@@ -74,22 +83,23 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-_WORDY = ("left out because of", "changed", "source", "left out by")
+_WORDY = ("left out because of", "changed", "left out because of, or changed", "source", "left out by")
 
 
 def _tables(report: Mapping[str, Any], wide: bool = True) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Title, header and rows of each table; narrow ones have the share of the text only, not how much it is."""
+    """Title, header and rows of each table; narrow ones count documents only, and have all words in one column."""
     measured = "tokens" if "tokens" in report else "characters"
-    text = [f"{measured} in", "out", "kept"] if wide else [f"of {measured}"]
+    text = [f"{measured} in", "out", "kept"] if wide else []
     figures = ["documents in" if wide else "in", "out", "kept", *text]
 
     def row(name: str, entry: Mapping[str, Any], *words: str) -> list[str]:
-        told = [*_figures(entry["documents"]), *_figures(entry[measured])[0 if wide else 2 :]]
-        return [name, *told, *words]
+        told = words if wide else ["\n".join(filter(None, words))]
+        return [name, *_figures(entry["documents"]), *(_figures(entry[measured]) if wide else []), *told]
 
     rules = [row(rule["rule"], rule, _listed(rule["reasons"]), _changes(rule)) for rule in report["rules"]]
     whole = row("all", report, "", "")
-    tables = [("By rule", ["rule", *figures, "left out because of", "changed"], [*rules, whole])]
+    words = ["left out because of", "changed"] if wide else ["left out because of, or changed"]
+    tables = [("By rule", ["rule", *figures, *words], [*rules, whole])]
     if len(report["sources"]) > 1:
         sources = [row(one["name"], one, _listed(one["left_out"])) for one in report["sources"]]
         tables.append(("By source", ["source", *figures, "left out by"], sources))

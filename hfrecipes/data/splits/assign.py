@@ -57,7 +57,7 @@ class Assignment:
 def assign(
     rows: Iterable[Row], settings: SplitSettings, root: str = "", text_of: Callable[[Row], str] | None = None
 ) -> Assignment:
-    """Reads rows once and finds the split of each; some tens of bytes are kept for a row.
+    """Reads rows once and finds the split of each; between ten and some two hundred bytes are kept for a row.
 
     Args:
         rows: All rows of a source, in its order.

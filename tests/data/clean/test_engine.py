@@ -7,20 +7,19 @@ import json
 import random
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hfrecipes.data.clean import engine, registry, work
+from hfrecipes.data.clean import engine, work
 from hfrecipes.data.clean.engine import Cleaned, clean
-from hfrecipes.data.clean.passes import split_into_passes
 from hfrecipes.data.clean.work import Work
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.tokenization.tokenizer import Tokenizer
-from tests.data.clean.own_rules import DigitsRule, RepeatsRule, Settings, ShortRule
+from tests.data.clean.own_rules import ShortRule
 
 Cleaning = Callable[..., Recipe]
 ALL = [{"rule": "short", "least": 4}, {"rule": "repeats"}, {"rule": "digits"}, {"rule": "repeats"}]
@@ -215,52 +214,6 @@ def test_a_rule_whose_own_files_change_makes_a_result_of_its_own(
     assert clean(recipe, cache=tmp_path).folder != folder
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_rule_that_fails_names_itself_and_the_row(workers: int, cleaning: Cleaning, tmp_path: Path) -> None:
-    some = rows(35)
-    some[23] = {"text": "it is poison"}
-    with pytest.raises(RecipeError) as caught:
-        clean(cleaning([{"rule": "fails"}], first=some), workers=workers, cache=tmp_path / "cache")
-    (problem,) = caught.value.problems
-    assert problem.where.endswith("first.jsonl:24")
-    assert problem.message.startswith("the rule fails fails here: ZeroDivisionError: there is poison (own_rules.py:")
-
-
-def test_a_rule_about_the_corpus_that_fails_names_itself(
-    cleaning: Cleaning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def resolve(self: RepeatsRule, sketches: list[Path], decisions: list[Path]) -> None:
-        raise KeyError("texts")
-
-    monkeypatch.setattr(RepeatsRule, "resolve", resolve)
-    with pytest.raises(RecipeError, match="the whole corpus: error: the rule repeats fails here: KeyError"):
-        clean(cleaning(ALL, first=rows(35)), cache=tmp_path / "cache")
-
-
-def test_a_worker_that_is_killed_is_said_with_the_mend(cleaning: Cleaning, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"a worker was killed, most likely for want of memory .*fewer --workers"):
-        clean(cleaning([{"rule": "dies"}], first=rows(35)), workers=2, cache=tmp_path / "cache")
-
-
-def test_a_row_that_cannot_be_used_names_its_place(cleaning: Cleaning, tmp_path: Path) -> None:
-    recipe = cleaning(ALL, first=[*rows(15), {"text": ""}])
-    with pytest.raises(RecipeError, match=r"first\.jsonl:16: error: text is empty"):
-        clean(recipe, cache=tmp_path / "cache")
-
-
-def test_no_documents_left_is_an_error_with_the_reasons(cleaning: Cleaning, tmp_path: Path) -> None:
-    recipe = cleaning([{"rule": "short", "least": 99}], first=rows(35))
-    with pytest.raises(RecipeError, match=r"the rules leave none of the 35 documents: short: too_short \(35\)"):
-        clean(recipe, cache=tmp_path / "cache")
-    assert [path.suffix for path in (tmp_path / "cache" / "cleaned").iterdir()] == [".lock"]
-
-
-def test_a_source_that_loses_all_is_a_warning(cleaning: Cleaning, tmp_path: Path) -> None:
-    recipe = cleaning([{"rule": "short", "least": 9}], first=[{"text": "short"}], second=[{"text": "long " * 9}] * 12)
-    report = clean(recipe, cache=tmp_path / "cache").report
-    assert report["warnings"] == ["the rules leave nothing of first.jsonl: short"]
-
-
 def test_an_empty_turn_is_no_example(cleaning: Cleaning, tmp_path: Path) -> None:
     pairs = [{"prompt": "how many?", "completion": "42"}, {"prompt": "how many 2?", "completion": "two 2"}]
     cleaned = clean(cleaning([{"rule": "digits"}], first=pairs), cache=tmp_path / "cache")
@@ -332,61 +285,13 @@ def test_two_at_once_do_the_work_once(
     assert "another process is cleaning the same data: waiting for it" in capsys.readouterr().err
 
 
-def test_a_recipe_without_rules_is_told_what_to_write(cleaning: Cleaning, tmp_path: Path) -> None:
-    recipe = cleaning([], first=rows(3))
-    recipe.values["data"]["clean"] = None
-    with pytest.raises(RecipeError, match=r"data\.clean names no rules .*gopher_quality"):
-        clean(recipe, cache=tmp_path)
-
-
 def test_an_empty_list_of_rules_leaves_all(cleaning: Cleaning, tmp_path: Path) -> None:
     some = rows(25)
     cleaned = clean(cleaning([], first=some), cache=tmp_path / "cache")
     assert texts(cleaned) == [row["text"] for row in some] and cleaned.report["rules"] == []
 
 
-def test_training_data_is_decontaminated_by_default(cleaning: Cleaning, tmp_path: Path) -> None:
-    question = "a train leaves the old station at noon and meets another one after forty two miles in the rain"
-    recipe = cleaning([], eval=[{"text": question}], first=[*rows(12), {"text": f"Look: {question}!"}])
-    report = clean(recipe, cache=tmp_path / "cache").report
-    (rule,) = report["rules"]
-    assert rule["rule"] == "decontaminate" and rule["examples"][0]["where"].endswith("first.jsonl:13")
-    assert report["documents"]["after"] == 12
-    recipe.values["data"]["clean"] = [{"rule": "decontaminate", "enabled": False}]
-    assert clean(recipe, cache=tmp_path / "cache").report["documents"]["after"] == 13
-
-
-def test_decontamination_stands_where_the_recipe_puts_it_and_else_at_the_end(cleaning: Cleaning) -> None:
-    def names(said: list[dict[str, Any]], **more: Any) -> Iterator[str]:
-        recipe = cleaning(said, first=rows(3), **more)
-        return (rule["rule"] for _, rule in registry.rule_settings(recipe, "train"))
-
-    some = [{"text": "measured"}]
-    assert list(names([{"rule": "digits"}], eval=some)) == ["digits", "decontaminate"]
-    assert list(names([{"rule": "decontaminate"}, {"rule": "digits"}], eval=some)) == ["decontaminate", "digits"]
-    assert list(names([{"rule": "digits"}])) == ["digits"]
-
-
 def test_parts_of_which_nothing_is_left_are_passed_over(cleaning: Cleaning, tmp_path: Path) -> None:
     some = [{"text": "a"}] * 10 + [{"text": "abcdef"}] * 10 + [{"text": "b"}] * 10 + [{"text": "ghijkl"}] * 3
     cleaned = clean(cleaning(ALL, first=some), cache=tmp_path / "cache")
     assert texts(cleaned) == ["abcdef", "ghijkl"]
-
-
-def test_a_recipe_without_sources_is_told_so(cleaning: Cleaning, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"data\.train names no sources to clean"):
-        clean(cleaning(ALL), cache=tmp_path / "cache")
-
-
-def test_rules_fall_into_as_few_passes_as_there_are_corpus_rules_and_one() -> None:
-    local, corpus = DigitsRule(Settings()), RepeatsRule(Settings())
-    passes = split_into_passes([local, local, corpus, corpus, local])
-    assert [(one.opening, one.local, one.closing) for one in passes] == [(None, (0, 1), 2), (2, (), 3), (3, (4,), None)]
-    assert [one.judging for one in passes] == [(0, 1), (2,), (3, 4)]
-    assert [one.judging for one in split_into_passes([])] == [()]
-
-
-def test_every_rule_of_a_recipe_has_a_class() -> None:
-    from hfrecipes.recipe.cleaning import RULES
-
-    assert set(RULES) <= set(registry.CLASSES)

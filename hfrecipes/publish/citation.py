@@ -1,0 +1,39 @@
+"""The BibTeX entry of a card."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+
+from hfrecipes.publish.escaping import one_line
+from hfrecipes.publish.header import base_on_hub
+from hfrecipes.publish.tables import base_name
+
+
+def citation(facts: dict[str, Any], name: str, repo_id: str | None, base_model: str | None) -> dict[str, str]:
+    """The entry's `key` and its fields, as TeX takes them, each on one line."""
+    key = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "model"
+    fields = {"title": _tex(name)}
+    if repo_id and "/" in repo_id:
+        fields["author"] = repo_id.split("/")[0]
+        fields["howpublished"] = f"\\url{{https://huggingface.co/{repo_id}}}"
+    year = _year(facts)
+    if year:
+        fields["year"] = year
+    base = base_on_hub(facts, base_model) or base_name(facts)
+    made = f"trained with hfrecipes {facts['hfrecipes']}" if facts.get("hfrecipes") else "trained with hfrecipes"
+    fields["note"] = _tex(f"Language model, {made}" + (f", from {base}" if base else ""))
+    return {"key": key, **fields}
+
+
+def _tex(text: str) -> str:
+    return re.sub(r"([{}\\&%$#_])", r"\\\1", one_line(text))
+
+
+def _year(facts: dict[str, Any]) -> str | None:
+    started = facts.get("finished") or facts.get("started")
+    try:
+        return str(datetime.fromisoformat(str(started).replace("Z", "+00:00")).year)
+    except ValueError:
+        return None

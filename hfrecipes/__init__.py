@@ -7,12 +7,15 @@ from typing import Any
 
 # Public names and where they live; imported when first used, so that `import hfrecipes` costs nothing.
 _PUBLIC = {
+    "Curriculum": "hfrecipes.data.mixture.mixture",
+    "Mixture": "hfrecipes.data.mixture.mixture",
     "Problem": "hfrecipes.recipe.problem",
     "Recipe": "hfrecipes.recipe.loader",
     "RecipeError": "hfrecipes.recipe.problem",
     "RunDir": "hfrecipes.recipe.rundir",
     "RunOptions": "hfrecipes.stages.options",
     "build": "hfrecipes.stages.run",
+    "check_no_leakage": "hfrecipes.models.leakage",
     "load_recipe": "hfrecipes.recipe.loader",
     "run": "hfrecipes.stages.run",
 }

@@ -8,9 +8,13 @@ from hfrecipes.models.foreign_code import code_problems
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem
 from hfrecipes.recipe.resolve import DEFAULT_EVAL_STEPS
+from hfrecipes.recipe.source_list import ROLES
 
 # transformers' default, which stands where a recipe saves by steps and gives no number.
 DEFAULT_SAVE_STEPS = 500
+# The largest vocabulary of a published model has a million (XLM-V: Liang et al. 2023, arXiv:2301.10472); the trainer makes
+# room for all entries at once, and ends the process where there is none.
+MOST_ENTRIES = 2_000_000
 _FOUR_BIT_WORDS = (
     "bnb_4bit_compute_dtype",
     "bnb_4bit_quant_type",
@@ -61,6 +65,9 @@ def _model_problems(recipe: Recipe, num_processes: int) -> Iterator[Problem]:
         yield Problem(recipe.where("model.config"), "model.tokenizer is missing: a config has none of its own", fix)
     if isinstance(tokenizer, dict) and tokenizer.get("vocab_size") is None:
         yield Problem(recipe.where("model.tokenizer"), "model.tokenizer.vocab_size is missing", "say how many entries")
+    elif isinstance(tokenizer, dict) and tokenizer["vocab_size"] > MOST_ENTRIES:
+        fault = f"model.tokenizer.vocab_size is {tokenizer['vocab_size']:,}"
+        yield Problem(recipe.where("model.tokenizer.vocab_size"), fault, f"it is at most {MOST_ENTRIES:,}")
     elif isinstance(tokenizer, dict) and name is not None and config is None:
         fix = "remove model.tokenizer, or train random weights with model.config"
         fault = f"a tokenizer trained here gives ids that the weights of {name} have never seen"
@@ -94,7 +101,7 @@ def _quantization_problems(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _source_problems(recipe: Recipe) -> Iterator[Problem]:
-    if not recipe.get("data.train"):
+    if not recipe.sources("train"):
         fault = "data.train names no source" if "train" in recipe.get("data", {}) else "data.train is missing"
         fix = "add a source, as in train: [{path: train.jsonl}] or [{name: python_docstrings, split: train}]"
         yield Problem(recipe.where("data.train"), fault, fix)
@@ -113,9 +120,8 @@ def _source_problems(recipe: Recipe) -> Iterator[Problem]:
 
 def named_sources(recipe: Recipe) -> Iterator[tuple[str, dict]]:
     """The dotted key and the spec of every source that the recipe names."""
-    for role in ("train", "eval", "test"):
-        for index, source in enumerate(recipe.get(f"data.{role}", [])):
-            yield f"data.{role}.{index}", source
+    for role in ROLES:
+        yield from recipe.sources(role)
 
 
 def _evaluation_problems(recipe: Recipe) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from hfrecipes.data.embedded import NAMES as EMBEDDED
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem
+from hfrecipes.recipe.source_list import ROLES
 
 # A check is no place to wait: what does not answer in this time counts as out of reach.
 TIMEOUT_SECONDS = 3.0
@@ -36,7 +37,7 @@ def stay_offline(recipe: Recipe) -> None:
     """
     models = [name for key in ("model.name_or_path", "model.tokenizer") if isinstance(name := recipe.get(key), str)]
     remote = [name for name in models if not recipe.find_file(name).exists()]
-    sources = [source for role in ("train", "eval", "test") for source in recipe.get(f"data.{role}", [])]
+    sources = [source for role in ROLES for _, source in recipe.sources(role)]
     remote += [source["name"] for source in sources if source.get("name") and source["name"] not in EMBEDDED]
     if remote and hub_unreachable():
         from huggingface_hub import constants

@@ -11,6 +11,7 @@ from typing import Any
 from hfrecipes.check.hub import hub_file, repository_problems
 from hfrecipes.check.promised import is_promised
 from hfrecipes.models.adapters import is_adapter, refuse_damaged_adapter
+from hfrecipes.models.config import DEPTHS, MOST_LAYERS
 from hfrecipes.models.foreign_code import config_problems
 from hfrecipes.models.integrity import CONFIG, read_settings, refuse_damaged_model
 from hfrecipes.recipe.loader import Recipe
@@ -154,6 +155,9 @@ def _shape_problems(config: dict[str, Any], where: str) -> Iterator[Problem]:
     for key in _SIZES:
         if isinstance(size := config.get(key), int) and size < 1:
             yield Problem(where, f"{key} is {size}", "it is at least 1")
+    for key in DEPTHS:
+        if isinstance(depth := config.get(key), int) and depth > MOST_LAYERS:
+            yield Problem(where, f"{key} is {depth}", f"it is at most {MOST_LAYERS:,}")
     if hidden and heads and heads > 0 and config.get("head_dim") is None and hidden % heads:
         below = hidden // heads * heads
         fix = f"hidden_size could be {' or '.join(str(size) for size in (below, below + heads) if size)}"

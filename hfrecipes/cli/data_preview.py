@@ -47,6 +47,7 @@ def preview(args: argparse.Namespace) -> int:
 
     from hfrecipes.data.refine import Refinery
     from hfrecipes.plan.counts import ready_tokenizer, unchecked
+    from hfrecipes.plan.preview import print_texts
     from hfrecipes.plan.render import print_problems
     from hfrecipes.plan.sample import sample_sources
     from hfrecipes.recipe.hardware import detect_hardware
@@ -67,8 +68,14 @@ def preview(args: argparse.Namespace) -> int:
             raise RecipeError(Problem("--plot", f"a picture ends in {' or '.join(ENDINGS)}", fix))
     recipe, console, refinery = resolve(recipe, detect_hardware()), Console(), Refinery(recipe)
     try:
-        sampled, tokenizer = sample_sources(recipe, refinery=refinery), ready_tokenizer(recipe)
+        sampled = sample_sources(recipe, refinery=refinery)
     except OfflineError as error:
+        print_problems(console, unchecked(error))
+        return 0
+    try:
+        tokenizer = ready_tokenizer(recipe)
+    except OfflineError as error:
+        print_texts(console, recipe, sampled, args.rows)
         print_problems(console, unchecked(error))
         return 0
     _show(console, recipe, sampled, tokenizer, args, refinery.cleaned)

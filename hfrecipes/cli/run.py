@@ -99,8 +99,8 @@ def run_here(args: argparse.Namespace) -> int:
             from hfrecipes.stages.run import run
 
             folder = run(args.recipe, args.overrides, options)
-    except InterruptedRunError:
-        leave_group()
+    except InterruptedRunError as interruption:
+        leave_group(interruption.exit_status)
         raise
     leave_group()
     if Processes.here().is_main:

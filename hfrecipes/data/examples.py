@@ -17,7 +17,7 @@ def read_examples(recipe: Recipe, role: str, index: int, source: Source) -> Iter
     Raises:
         RecipeError: at the first row that cannot be used, saying how many have the same fault.
     """
-    spec = text_column(recipe, recipe.values["data"][role][index])
+    spec = text_column(recipe, recipe.sources(role)[index][1])
     for row, examples in map_rows(
         lambda row: to_examples(row.values, spec, row.where, recipe.path.parent), source.rows()
     ):

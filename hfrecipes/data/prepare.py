@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,42 @@ from hfrecipes.data.progress import track
 from hfrecipes.data.refine import Refinery, refinement_fingerprint
 from hfrecipes.data.row import Row, Source
 from hfrecipes.data.settings import EncodeSettings, PackSettings, describe, pack_settings, sft_settings, text_column
-from hfrecipes.data.sources import ROLES, open_sources
+from hfrecipes.data.sources import open_sources
 from hfrecipes.data.store import load_rows, make_once, write_rows
 from hfrecipes.data.streams import best_fit_rows, encoded_rows, packed_rows
 from hfrecipes.data.tally import Tally
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.schema import cache_folder
+from hfrecipes.recipe.source_list import ROLES
 from hfrecipes.tokenization.tokenizer import Tokenizer
 
 # Counted up when the same inputs begin to give other rows, so that no old preparation is taken for a new one.
-CODE_VERSION = 3
+CODE_VERSION = 4
 
 _TOKENIZER_BYTES = 20_000_000
+
+
+@dataclass(slots=True)
+class TrainPart:
+    """The rows of one source among the training rows, which follow each other in the recipe's order.
+
+    Args:
+        key: The source's place in the recipe.
+        rows: How many of them there are.
+        tokens: In these rows.
+    """
+
+    key: str
+    rows: int = 0
+    tokens: int = 0
+
+    def count(self, stream: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """The same rows, counted as they pass."""
+        for row in stream:
+            self.rows += 1
+            self.tokens += len(row["input_ids"])
+            yield row
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +68,7 @@ class Prepared:
         warnings: What was cut, left out or looks wrong, and whether rows in the cache were damaged.
         fingerprint: Changes with all that decides the rows.
         opened: The sources by role.
+        parts: How many of the training rows are of each source.
     """
 
     train: Any
@@ -55,6 +79,7 @@ class Prepared:
     warnings: list[str]
     fingerprint: str
     opened: dict[str, list[Source]]
+    parts: list[TrainPart]
 
     def sources(self, role: str) -> list[Source]:
         """The sources of `train`, `eval` or `test`, in the recipe's order."""
@@ -98,6 +123,7 @@ def prepare(recipe: Recipe, tokenizer: Tokenizer, cache: Path | None = None) -> 
         warnings=warnings,
         fingerprint=fingerprint,
         opened=opened,
+        parts=[TrainPart(**part) for part in record["parts"]],
     )
 
 
@@ -135,8 +161,8 @@ def _fingerprint(
         refinement_fingerprint(recipe),
     ]
     for role in ROLES:
-        for index, source in enumerate(opened[role]):
-            spec = text_column(recipe, recipe.values["data"][role][index])
+        for source, (_, said) in zip(opened[role], recipe.sources(role), strict=True):
+            spec = text_column(recipe, said)
             function = spec.get("format")
             code = function_fingerprint(function, recipe.path.parent) if function else None
             parts.append([role, spec, source.revision, code])
@@ -152,6 +178,7 @@ def _write(
 ) -> None:
     """Writes the rows and facts of all sources into an empty folder."""
     facts, warnings, refinery = [], [], Refinery(recipe, tokenizer)
+    parts: list[TrainPart] = []
     for role, sources in opened.items():
         columns = _columns(role, settings)
         tallies = [Tally() for _ in sources]
@@ -166,9 +193,12 @@ def _write(
                 best_fit_rows(stream, tally, settings, folder / "unpacked.arrow")
                 for stream, tally in zip(streams, tallies, strict=True)
             ]
-        if role == "train" and streams:
-            write_rows(folder / "train.arrow", chain.from_iterable(streams), columns)
-        elif role != "train":
+        if role == "train":
+            parts = [TrainPart(key) for key, _ in recipe.sources(role)]
+            counted = (part.count(stream) for part, stream in zip(parts, streams, strict=True))
+            if streams:
+                write_rows(folder / "train.arrow", chain.from_iterable(counted), columns)
+        else:
             for index, stream in enumerate(streams):
                 write_rows(folder / f"{role}-{index}.arrow", stream, columns)
         for source, tally in zip(sources, tallies, strict=True):
@@ -178,7 +208,12 @@ def _write(
             facts.append(tally.entry(role, source.name, source.split, source.revision, source.license))
     notes = dict.fromkeys(note for sources in opened.values() for source in sources for note in source.notes())
     warnings = [*notes, *refinery.warnings, *warnings]
-    record = {"facts": facts, "refinement": refinery.facts, "warnings": warnings}
+    record = {
+        "facts": facts,
+        "refinement": refinery.facts,
+        "warnings": warnings,
+        "parts": [asdict(part) for part in parts],
+    }
     (folder / "facts.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 

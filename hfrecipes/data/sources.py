@@ -19,8 +19,6 @@ from hfrecipes.data.splits.settings import SplitSettings, split_settings
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 
-ROLES = ("train", "eval", "test")
-
 # Names that files and folders of a split go by.
 _SPLIT_NAMES = {
     "train": re.compile(r"train(ing)?(?![a-z])", re.IGNORECASE),
@@ -36,9 +34,9 @@ def open_sources(recipe: Recipe, role: str) -> list[Source]:
         RecipeError: with the problems of all of them.
     """
     sources, problems = [], []
-    for index, spec in enumerate(recipe.get(f"data.{role}", [])):
+    for key, spec in recipe.sources(role):
         try:
-            sources.append(open_source(spec, recipe, recipe.where(f"data.{role}.{index}")))
+            sources.append(open_source(spec, recipe, recipe.where(key)))
         except RecipeError as error:
             problems += error.problems
     if problems:

@@ -6,6 +6,11 @@ from typing import Any
 
 from hfrecipes.recipe.loader import Recipe
 
+# The deepest transformer that was published has 1,000 (Wang et al. 2022, arXiv:2203.00555). Each layer takes time to set up,
+# also where no weight is made, and a library that has begun on ten million of them cannot be told to stop.
+MOST_LAYERS = 10_000
+DEPTHS = ("num_hidden_layers", "n_layer", "num_layers")
+
 
 def config_fields(recipe: Recipe) -> dict[str, Any]:
     """The fields of `model.config`, with the positions that the context needs where they are left open."""
@@ -29,6 +34,9 @@ def build_config(fields: dict[str, Any]) -> Any:
 
     fields = dict(fields)
     model_type = fields.pop("model_type", None)
+    for name in DEPTHS:
+        if isinstance(depth := fields.get(name), int) and depth > MOST_LAYERS:
+            raise ValueError(f"{name} is {depth}; it is at most {MOST_LAYERS:,}")
     try:
         config = AutoConfig.for_model(model_type, **fields)
     except ValueError:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from hfrecipes.models.integrity import CONFIG, named_at, read_settings
@@ -24,7 +24,8 @@ _ATTENTION_KEYS = ("attn_implementation", "_attn_implementation")
 
 
 def code_problems(recipe: Recipe) -> Iterator[Problem]:
-    """What a recipe asks for that would run code which nobody has read."""
+    """What a recipe asks for that would run code which nobody has read, or read a folder that it does not name."""
+    yield from _subfolder_problems(recipe)
     yield from _remote_code_problems(recipe)
     yield from _kernel_problems(recipe)
 
@@ -67,6 +68,14 @@ def config_problems(config: dict[str, Any], where: str) -> Iterator[Problem]:
 def is_commit(revision: Any) -> bool:
     """Whether a revision is a whole commit hash, which alone cannot come to mean something else."""
     return isinstance(revision, str) and _COMMIT.fullmatch(revision) is not None
+
+
+def _subfolder_problems(recipe: Recipe) -> Iterator[Problem]:
+    key = "model.subfolder"
+    place = PurePath(recipe.get(key, ""))
+    if place.is_absolute() or ".." in place.parts:
+        fix = "name the model's own folder, in model.name_or_path"
+        yield Problem(recipe.where(key), f"{key} {place} leads out of model.name_or_path", fix)
 
 
 def _remote_code_problems(recipe: Recipe) -> Iterator[Problem]:

@@ -90,7 +90,7 @@ def _train_once(recipe: Recipe, folder: Path) -> None:
 
 def _fingerprint(recipe: Recipe) -> str:
     """Of everything that a trained tokenizer depends on: the text, the size, the way of training."""
-    specs = recipe.get("data.train", [])
+    specs = [spec for _, spec in recipe.sources("train")]
     functions = [function_fingerprint(spec["format"], recipe.path.parent) for spec in specs if spec.get("format")]
     sources = [(source.revision, spec) for source, spec in zip(open_sources(recipe, "train"), specs, strict=True)]
     parts = {"edition": EDITION, "tokenizer": recipe.get("model.tokenizer"), "sources": sources, "functions": functions}

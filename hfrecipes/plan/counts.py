@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hfrecipes.data.formats import example_texts
+from hfrecipes.data.mixture.schedule import SourceSize
 from hfrecipes.models.recipe_tokenizer import tokenizer_location
 from hfrecipes.plan.sample import SampledSource, encode_sample, sample_examples, sample_sources, tokenize_sample
 from hfrecipes.recipe.loader import Recipe
@@ -30,6 +31,7 @@ class DataCounts:
         sampled: Rows that an estimate rests on; 0 for counts of prepared data.
         vocab_size: Size of the tokenizer.
         kinds: Supervised tokens by what the rows are tagged with; those without a tag are in none.
+        sizes: Rows and tokens of each source, in the recipe's order.
         problems: Why something is not known.
     """
 
@@ -41,6 +43,7 @@ class DataCounts:
     sampled: int = 0
     vocab_size: int | None = None
     kinds: dict[str, int] = field(default_factory=dict)
+    sizes: tuple[SourceSize, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -48,13 +51,20 @@ class DataCounts:
         return self.sampled > 0
 
     @classmethod
-    def from_facts(cls, facts: list[dict[str, Any]], rows: int, vocab_size: int | None = None) -> DataCounts:
+    def from_facts(
+        cls,
+        facts: list[dict[str, Any]],
+        rows: int,
+        vocab_size: int | None = None,
+        sizes: tuple[SourceSize, ...] = (),
+    ) -> DataCounts:
         """The counts of prepared data.
 
         Args:
             facts: The `data` entries of run.json.
             rows: Rows that the Trainer sees, which are fewer than those of the facts where examples are packed later.
             vocab_size: Size of the tokenizer.
+            sizes: Of each source, in the recipe's order.
         """
         train = [entry for entry in facts if entry["role"] == "train"]
         names = ("tokens", "supervised_tokens", "truncated_tokens", "documents")
@@ -62,7 +72,7 @@ class DataCounts:
         for entry in train:
             kinds.update({kind: counts["supervised_tokens"] for kind, counts in entry.get("kinds", {}).items()})
         sums = {name: sum(entry[name] for entry in train) for name in names}
-        return cls(rows=rows, **sums, vocab_size=vocab_size, kinds=dict(kinds))
+        return cls(rows=rows, **sums, vocab_size=vocab_size, kinds=dict(kinds), sizes=sizes)
 
 
 def estimate_counts(recipe: Recipe, tokenizer_of: Recipe | None = None) -> DataCounts:
@@ -123,6 +133,7 @@ def ready_tokenizer(recipe: Recipe) -> Tokenizer | None:
 def _estimate(recipe: Recipe, sampled: list[SampledSource], tokenizer: Tokenizer, vocab_size: int) -> DataCounts:
     totals: dict[str, float] = {}
     kinds: Counter[str] = Counter()
+    sizes = []
     for part in sampled:
         if part.total is None:
             fault = f"{part.source.title} has too many rows to count here"
@@ -131,13 +142,24 @@ def _estimate(recipe: Recipe, sampled: list[SampledSource], tokenizer: Tokenizer
         by_row = part.total / len(part.rows)
         counts, tagged = _sample_counts(recipe, part, tokenizer)
         by_token = 1 / part.share if part.share else by_row
-        for name, value in counts.items():
-            totals[name] = totals.get(name, 0) + value * (by_row if name in ("rows", "documents") else by_token)
+        whole = {
+            name: value * (by_row if name in ("rows", "documents") else by_token) for name, value in counts.items()
+        }
+        for name, value in whole.items():
+            totals[name] = totals.get(name, 0) + value
+        tokens = round(whole["tokens"])
+        sizes.append(SourceSize(_packed_rows(recipe, tokens) or round(whole["rows"]), tokens))
         kinds.update({kind: round(value * by_token) for kind, value in tagged.items()})
-    whole = {name: round(value) for name, value in totals.items()}
-    whole["rows"] = _packed_rows(recipe, whole["tokens"]) or whole["rows"]
-    size = sum(len(part.rows) for part in sampled)
-    return DataCounts(**whole, sampled=size, vocab_size=vocab_size, kinds=dict(kinds), problems=_changed_later(recipe))
+    rounded = {name: round(value) for name, value in totals.items()}
+    rounded["rows"] = _packed_rows(recipe, rounded["tokens"]) or rounded["rows"]
+    return DataCounts(
+        **rounded,
+        sampled=sum(len(part.rows) for part in sampled),
+        vocab_size=vocab_size,
+        kinds=dict(kinds),
+        sizes=tuple(sizes),
+        problems=_changed_later(recipe),
+    )
 
 
 def _changed_later(recipe: Recipe) -> tuple[Problem, ...]:

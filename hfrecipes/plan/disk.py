@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hfrecipes.plan.footprint import Footprint
+from hfrecipes.plan.units import gib
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem
 
@@ -95,7 +96,7 @@ def disk_need(recipe: Recipe, memory: Footprint, steps: int | None, epochs: floa
         recipe: Resolved.
         memory: From `footprint`.
         steps: Optimizer steps of the run; None where they are not known.
-        epochs: Passes over the data.
+        epochs: Epochs of the Trainer, each a whole number of steps.
     """
     log_bytes = LOG_BYTES * _logs(recipe, steps)
     return DiskNeed(
@@ -134,18 +135,18 @@ def disk_problems(need: DiskNeed, folder: Path, free: float) -> list[Problem]:
     if need.total <= (1 - TIGHT) * free:
         return []
     tight = need.total <= free
-    fault = f"the run needs {_size(need.total)} ({_words(need)}), and {_size(free)} are free on {_on_disk(folder)}"
+    fault = f"the run needs {gib(need.total)} ({_words(need)}), and {gib(free)} are free on {_on_disk(folder)}"
     severity = "warning" if tight else "error"
     return [Problem(str(folder), fault, _remedy(need, free), severity)]
 
 
 def _words(need: DiskNeed) -> str:
     if not need.checkpoints:
-        return f"a model of {_size(need.model_bytes)}"
+        return f"a model of {gib(need.model_bytes)}"
     plural = "s" if need.checkpoints > 1 else ""
     more = " more" if need.existing else ""
     least = "at least " if need.kept is None else ""
-    return f"{least}{need.checkpoints}{more} checkpoint{plural} of {_size(need.checkpoint_bytes)} at once"
+    return f"{least}{need.checkpoints}{more} checkpoint{plural} of {gib(need.checkpoint_bytes)} at once"
 
 
 def _remedy(need: DiskNeed, free: float) -> str:
@@ -201,7 +202,3 @@ def _on_disk(folder: Path) -> Path:
     """The folder itself, or the nearest one above it that exists."""
     folder = folder.absolute()
     return next(path for path in (folder, *folder.parents) if path.exists())
-
-
-def _size(number: float) -> str:
-    return f"{number / 2**30:,.1f} GiB" if number >= 2**30 else f"{number / 2**20:,.1f} MiB"

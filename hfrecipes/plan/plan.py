@@ -9,12 +9,14 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from hfrecipes.data.mixture.schedule import MixtureSchedule
 from hfrecipes.plan import flops
 from hfrecipes.plan.advice import memory_problems
 from hfrecipes.plan.counts import DataCounts, estimate_counts
 from hfrecipes.plan.devices import DEFAULT_UTILISATION, measured_flops, recognise
 from hfrecipes.plan.disk import DiskNeed, disk_need
 from hfrecipes.plan.footprint import Footprint, footprint
+from hfrecipes.plan.mixture import DEFAULT_EPOCHS, mixture_facts, plan_schedule
 from hfrecipes.plan.model import planned_config, trained_adapter
 from hfrecipes.plan.parameters import ParameterCount, count_parameters
 from hfrecipes.plan.shape import ModelShape, model_shape
@@ -22,9 +24,6 @@ from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import BatchSplit, resolve, split_batch
-
-# TrainingArguments' own default.
-DEFAULT_EPOCHS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +63,14 @@ class Plan:
         shape: Widths and depths.
         data: Rows and tokens of one epoch.
         steps: Optimizer steps.
-        epochs: Passes over the data.
+        epochs: Passes over the data, as `run.json` counts them.
         tokens: Tokens that are read in training.
         compute: FLOPs and hours.
         memory: Bytes on each device, by part.
         disk: Bytes on disk, as far as the steps are known.
         estimated: Whether the counts of data rest on a sample of rows.
         steps_estimated: Whether the steps follow from such counts.
+        mixture: Which row comes when, where sources are mixed.
         problems: Warnings, and what was not checked.
     """
 
@@ -92,6 +92,7 @@ class Plan:
     disk: DiskNeed | None
     estimated: bool
     steps_estimated: bool
+    mixture: MixtureSchedule | None = None
     problems: tuple[Problem, ...] = field(default=())
 
     @property
@@ -124,6 +125,7 @@ class Plan:
             "batch": {**asdict(self.batch), "row_tokens": self.row_tokens},
             "shape": None if self.shape is None else asdict(self.shape),
             "data": None if self.data is None else asdict(self.data),
+            "mixture": None if self.mixture is None else mixture_facts(self.mixture),
             "epochs": self.epochs,
             "compute": None if self.compute is None else asdict(self.compute),
             "memory": None if self.memory is None else self.memory.parts,
@@ -171,8 +173,9 @@ def make_plan(
     if counts and shape:
         memory = footprint(recipe, counts, shape, batch, row_tokens, world_size)
         problems += [*memory.problems, *memory_problems(recipe, memory, hardware, world_size, batch)]
-    steps, epochs = _steps(recipe, data, batch)
-    tokens = _tokens(recipe, data, batch, steps)
+    schedule = plan_schedule(recipe, data, batch.global_batch_size, counts and counts.total)
+    steps, epochs = _steps(recipe, data, batch, schedule)
+    tokens = schedule.tokens if schedule else _tokens(recipe, data, batch, steps)
     if counts and shape and tokens is not None:
         compute = _compute(recipe, counts, shape, tokens, _mean_row(recipe, data), hardware, world_size)
     problems += _unknown(recipe, steps, compute, hardware)
@@ -188,13 +191,14 @@ def make_plan(
         shape=shape,
         data=data,
         steps=steps,
-        epochs=epochs,
+        epochs=_passes(data, batch, steps, epochs),
         tokens=tokens,
         compute=compute,
         memory=memory,
         disk=None if memory is None else disk_need(recipe, memory, steps, epochs),
         estimated=data.estimated,
         steps_estimated=data.estimated and recipe.get("training.max_steps", -1) <= 0,
+        mixture=schedule,
         problems=tuple(problems),
     )
 
@@ -228,8 +232,13 @@ def _counted(recipe: Recipe, config: Any) -> ParameterCount:
         raise RecipeError(problem) from error
 
 
-def _steps(recipe: Recipe, data: DataCounts, batch: BatchSplit) -> tuple[int | None, float | None]:
-    """Optimizer steps and epochs; an epoch's last batch is completed from the next, so its steps are rounded up."""
+def _steps(
+    recipe: Recipe, data: DataCounts, batch: BatchSplit, schedule: MixtureSchedule | None
+) -> tuple[int | None, float | None]:
+    """Optimizer steps, and the Trainer's epochs: each is a whole number of steps, its last batch completed from the next."""
+    if recipe.get("data.mixture") is not None:
+        # Each source has epochs of its own.
+        return (schedule.steps, None) if schedule else (None, None)
     rows = data.rows
     per_epoch = None if rows is None else math.ceil(rows / batch.global_batch_size)
     max_steps = recipe.get("training.max_steps", -1)
@@ -237,6 +246,11 @@ def _steps(recipe: Recipe, data: DataCounts, batch: BatchSplit) -> tuple[int | N
         return max_steps, None if not per_epoch else max_steps / per_epoch
     epochs = float(recipe.get("training.num_train_epochs", DEFAULT_EPOCHS))
     return (None if per_epoch is None else math.ceil(epochs * per_epoch)), epochs
+
+
+def _passes(data: DataCounts, batch: BatchSplit, steps: int | None, asked: float | None) -> float | None:
+    """How often each row is read; the epochs asked for where the rows are not known."""
+    return asked if not data.rows or steps is None else steps * batch.global_batch_size / data.rows
 
 
 def _tokens(recipe: Recipe, data: DataCounts, batch: BatchSplit, steps: int | None) -> float | None:

@@ -64,8 +64,8 @@ def sample_sources(
         RecipeError: where another source cannot be opened or read.
     """
     sampled = []
-    for index, spec in enumerate(recipe.get(f"data.{role}", [])):
-        source = open_source(spec, recipe, recipe.where(f"data.{role}.{index}"))
+    for index, (key, spec) in enumerate(recipe.sources(role)):
+        source = open_source(spec, recipe, recipe.where(key))
         try:
             drawn = draw(source, spec, size, refined=refinery and refinery.examples(index, source))
         except RecipeError as error:

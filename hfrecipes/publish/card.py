@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from typing import Any
-
-import yaml
 
 from hfrecipes.publish import cleaning_tables, tables
 from hfrecipes.publish.citation import citation
-from hfrecipes.publish.escaping import Bold, code_span, inline_text, one_line
+from hfrecipes.publish.escaping import Bold, code_span, inline_text
 from hfrecipes.publish.evaluations import TUNED, EvaluationRow, evaluation_models, evaluation_rows
 from hfrecipes.publish.figures import count, dig, duration, is_number, short
+from hfrecipes.publish.folds import is_folds, render_folds_card
 from hfrecipes.publish.header import base_on_hub, is_adapter, languages_of, license_of, render_header
 from hfrecipes.publish.limitations import limitations
-from hfrecipes.publish.naming import portable_value
+from hfrecipes.publish.origin import command_text, local_model_id, name_of, recipe_text
 from hfrecipes.publish.templates import render_template
 
 EVALUATION_HEADING = "Evaluation"
 
 _SAMPLE_CHARACTERS = 1200
 _PROMPT_CHARACTERS = 300
+# Data sets that are named under one licence; the table of data has all.
+_NAMES = 8
 
 # A conversation of several turns, as samples show it.
 _TURNS = re.compile(r"(system|user|assistant): ")
@@ -44,6 +44,8 @@ def render_card(
         repo_id: Where the card will stand; the snippets load from there, else from the run directory.
         base_model: Hub id of the base, for a run whose base was a folder that has been published since.
     """
+    if is_folds(facts):
+        return render_folds_card(facts)
     name = name_of(facts)
     return render_template(
         "model_card.md.jinja",
@@ -55,9 +57,10 @@ def render_card(
         intended=_intended(facts),
         snippet=_snippet(facts, base_model),
         data=[tables.DATA_COLUMNS, *tables.data_rows(facts)],
-        kinds=tables.kinds_rows(facts),
+        kinds=[tables.KINDS_COLUMNS, *tables.kinds_rows(facts)],
         cleaning=cleaning_tables.cleaning_sentence(facts),
-        cleaning_rules=[cleaning_tables.CLEANING_COLUMNS, *cleaning_tables.cleaning_rows(facts)],
+        cleaning_rules=cleaning_tables.cleaning_table(facts),
+        cleaning_figures=cleaning_tables.CLEANING_FIGURES,
         augmentation=[cleaning_tables.AUGMENTATION_COLUMNS, *cleaning_tables.augmentation_rows(facts)],
         hyperparameters=tables.hyperparameter_rows(facts),
         compute=tables.compute_rows(facts),
@@ -68,22 +71,12 @@ def render_card(
         limitations=limitations(facts, languages_of(facts)),
         warnings=tables.warnings_of(facts),
         license=license_of(facts),
-        data_licenses=tables.training_licenses(facts),
+        data_licenses=[(license, _named(names)) for license, names in tables.training_licenses(facts)],
         versions=tables.version_rows(facts),
-        command=_command(facts),
+        command=command_text(facts),
         recipe=recipe_text(facts),
         citation=citation(facts, name, repo_id, base_model),
     )
-
-
-def name_of(facts: dict[str, Any]) -> str:
-    """The run's name on one line; `model` where it has none."""
-    return one_line(facts.get("name") or "model")
-
-
-def local_model_id(name: str) -> str:
-    """What the snippets of an unpublished card load: the model folder, from where the run was started."""
-    return f"runs/{name}/model"
 
 
 def evaluation_table(facts: dict[str, Any]) -> list[list[str]]:
@@ -202,22 +195,13 @@ def _samples(facts: dict[str, Any]) -> list[dict[str, str]]:
     return [sample for sample in found if "completion" in sample]
 
 
+def _named(names: list[str]) -> str:
+    shown = [code_span(name) for name in names[:_NAMES]]
+    return ", ".join(shown) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
+
+
 def _cut(text: str) -> str:
     text = text.strip("\n")
     if len(text) <= _SAMPLE_CHARACTERS:
         return text
     return f"{text[:_SAMPLE_CHARACTERS]} […{len(text) - _SAMPLE_CHARACTERS} more characters]"
-
-
-def _command(facts: dict[str, Any]) -> str | None:
-    """The command of the run as it can be given elsewhere."""
-    program, *arguments = portable_value(facts.get("command") or [""])
-    # Launchers start the package as a module; the name of the file that Python found says nothing.
-    program = "python -m hfrecipes" if program.endswith("__main__.py") else program
-    return shlex.join([*program.split(), *arguments]) if program else None
-
-
-def recipe_text(facts: dict[str, Any]) -> str:
-    """The resolved recipe as YAML, without paths of the machine."""
-    recipe = portable_value(facts.get("recipe") or {})
-    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100).rstrip() if recipe else ""

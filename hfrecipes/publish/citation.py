@@ -11,8 +11,8 @@ from hfrecipes.publish.header import base_on_hub
 from hfrecipes.publish.tables import base_name
 
 
-def citation(facts: dict[str, Any], name: str, repo_id: str | None, base_model: str | None) -> dict[str, str]:
-    """The entry's `key` and its fields, as TeX takes them, each on one line."""
+def citation(facts: dict[str, Any], name: str, repo_id: str | None, base_model: str | None) -> str:
+    """The entry, each of its fields on a line of its own, as TeX takes it."""
     key = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "model"
     fields = {"title": _tex(name)}
     if repo_id and "/" in repo_id:
@@ -22,9 +22,11 @@ def citation(facts: dict[str, Any], name: str, repo_id: str | None, base_model: 
     if year:
         fields["year"] = year
     base = base_on_hub(facts, base_model) or base_name(facts)
+    what = "Cross-validation of language models" if facts.get("kind") == "folds" else "Language model"
     made = f"trained with hfrecipes {facts['hfrecipes']}" if facts.get("hfrecipes") else "trained with hfrecipes"
-    fields["note"] = _tex(f"Language model, {made}" + (f", from {base}" if base else ""))
-    return {"key": key, **fields}
+    fields["note"] = _tex(f"{what}, {made}" + (f", from {base}" if base else ""))
+    lines = [f"  {field} = {{{value}}}," for field, value in fields.items()]
+    return "\n".join([f"@misc{{{key},", *lines, "}"])
 
 
 def _tex(text: str) -> str:

@@ -8,48 +8,52 @@ from hfrecipes.publish.figures import DASH, count, dig, is_number, share
 from hfrecipes.publish.naming import portable_value
 from hfrecipes.publish.tables import Rows
 
-CLEANING_COLUMNS = ["Rule", "Documents in", "Left out", "Why", "Changed"]
-AUGMENTATION_COLUMNS = ["Data set", "Method", "Chosen", "Kept", "Share kept", "Thrown away"]
+# Places of the columns of figures in a table of cleaning.
+CLEANING_FIGURES = (1, 2, 3, 4, 5, 6, 8)
+AUGMENTATION_COLUMNS = ["Data set", "Rows", "Method", "Chosen", "Kept", "Share kept", "Thrown away"]
 
 # Reasons that a cell names; run.json has all.
 _NAMED = 4
 
 
 def cleaning_sentence(facts: dict[str, Any]) -> str:
-    """What share of the training data the rules left; empty where none were applied."""
+    """How many documents the rules left; empty where none were applied."""
     before, after = dig(facts, "cleaning.documents.before"), dig(facts, "cleaning.documents.after")
     if not (is_number(before) and is_number(after)):
         return ""
-    measured = "tokens" if is_number(dig(facts, "cleaning.tokens.before")) else "characters"
-    left = f"Cleaning left {count(after)} of {count(before)} documents"
-    parts = [share(after / before)] if before else []
-    text_before, text_after = (dig(facts, f"cleaning.{measured}.{when}") for when in ("before", "after"))
-    if is_number(text_before) and is_number(text_after) and text_before:
-        parts.append(f"{share(text_after / text_before)} of the {measured}")
-    return f"{left} ({'; '.join(parts)})." if parts else f"{left}."
+    return f"Cleaning left {count(after)} of {count(before)} documents ({_kept(before, after)})."
 
 
-def cleaning_rows(facts: dict[str, Any]) -> Rows:
-    """One row per rule, in the order in which they were applied, in `CLEANING_COLUMNS`."""
-    return [_rule_row(rule) for rule in dig(facts, "cleaning.rules") or []]
+def cleaning_table(facts: dict[str, Any]) -> Rows:
+    """Heading, one row per rule in the order in which they were applied, and a row for them all; empty without rules.
 
-
-def _rule_row(rule: dict[str, Any]) -> list[str]:
-    before, after = dig(rule, "documents.before"), dig(rule, "documents.after")
+    Text is counted in tokens where the run did so, else in characters.
+    """
+    cleaning = facts.get("cleaning") or {}
+    rules = cleaning.get("rules") or []
+    if not rules:
+        return []
+    unit = "tokens" if is_number(dig(cleaning, "tokens.before")) else "characters"
+    counted = ("documents", unit)
+    heading = [f"{name.capitalize()} {what}" for name in counted for what in ("in", "out", "kept")]
     return [
-        str(rule.get("rule") or DASH),
-        count(before),
-        _left_out(before, after),
-        _listed(rule.get("reasons")),
-        count(rule.get("changed")),
+        ["Rule", *heading, "Left out for", "Changed"],
+        *([str(rule.get("rule") or DASH), *_amounts(rule, counted), *_doings(rule)] for rule in rules),
+        ["all of them", *_amounts(cleaning, counted), DASH, DASH],
     ]
 
 
-def _left_out(before: Any, after: Any) -> str:
-    if not (is_number(before) and is_number(after)):
-        return DASH
-    missing = before - after
-    return f"{count(missing)} ({share(missing / before)})" if missing and before else count(missing)
+def _amounts(counts: dict[str, Any], counted: tuple[str, str]) -> list[str]:
+    pairs = [(dig(counts, f"{name}.before"), dig(counts, f"{name}.after")) for name in counted]
+    return [cell for before, after in pairs for cell in (count(before), count(after), _kept(before, after))]
+
+
+def _kept(before: Any, after: Any) -> str:
+    return share(after / before) if is_number(before) and is_number(after) and before else DASH
+
+
+def _doings(rule: dict[str, Any]) -> list[str]:
+    return [_listed(rule.get("reasons")), count(rule.get("changed"))]
 
 
 def augmentation_rows(facts: dict[str, Any]) -> Rows:
@@ -57,6 +61,7 @@ def augmentation_rows(facts: dict[str, Any]) -> Rows:
     return [
         [
             portable_value(title),
+            count(report.get("rows")),
             method,
             count(counts.get("chosen")),
             count(counts.get("kept")),

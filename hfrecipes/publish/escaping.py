@@ -59,6 +59,13 @@ def markdown_row(cells: list[str]) -> str:
     return f"| {' | '.join(markdown_cell(cell) for cell in cells)} |"
 
 
+def markdown_table(rows: list[list[str]], right: tuple[int, ...] = ()) -> str:
+    """Rows, the heading first, as a table; columns of figures, named by their place, are aligned to the right."""
+    heading, *others = map(markdown_row, rows)
+    ruler = "".join(" ---: |" if place in right else " --- |" for place in range(len(rows[0])))
+    return "\n".join([heading, f"|{ruler}", *others])
+
+
 def _escaped(text: object) -> str:
     return _MARKUP.sub(lambda match: _ENTITIES.get(match.group(), f"\\{match.group()}"), one_line(text))
 

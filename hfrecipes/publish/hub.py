@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hfrecipes.publish.card import name_of
 from hfrecipes.publish.naming import portable
+from hfrecipes.publish.origin import name_of
 from hfrecipes.publish.reading import facts_of
 from hfrecipes.publish.secrets import refuse_secret_words
 from hfrecipes.publish.upload import UploadFile, plan_upload

@@ -22,6 +22,12 @@ _TOKENS_PER_PARAMETER = 20
 _FEW_ROWS = 100
 
 
+_UNTESTED = (
+    "{} not trained to be safe, and not tested for bias, toxicity or memorised text: "
+    "filter what {} before showing it to anyone."
+)
+
+
 def limitations(facts: dict[str, Any], languages: list[str]) -> list[str]:
     """Sentences of Markdown, each true of this run by its facts.
 
@@ -39,10 +45,20 @@ def limitations(facts: dict[str, Any], languages: list[str]) -> list[str]:
         _by_quantization(facts),
         *_by_evaluation(facts),
         _by_seed(facts),
-        "It was not trained to be safe, and was not tested for bias, toxicity or memorised text: "
-        "filter what it writes before showing it to anyone.",
+        _by_fold(facts),
+        _UNTESTED.format("It was", "it writes"),
     ]
     return [sentence for sentence in found if sentence]
+
+
+def limitations_of_folds() -> list[str]:
+    """The same of a cross-validation, whose figures are those of several models."""
+    return [
+        "The figures say how models made by this recipe do on rows of these data; nothing is known about how they do elsewhere.",
+        "The trainings share most of their rows, so the standard deviation over folds is no standard error of the mean: no "
+        "unbiased estimate of that exists (Bengio and Grandvalet, 2004).",
+        _UNTESTED.format("The models were", "they write"),
+    ]
 
 
 def _by_status(facts: dict[str, Any]) -> str:
@@ -140,6 +156,16 @@ def _by_seed(facts: dict[str, Any]) -> str:
     seed = dig(facts, "recipe.training.seed")
     which = f" (seed {seed})" if is_number(seed) else ""
     return f"All figures come from one run{which}; their variation between seeds was not measured."
+
+
+def _by_fold(facts: dict[str, Any]) -> str:
+    fold, folds = (dig(facts, f"recipe.data.splits.{word}") for word in ("fold", "folds"))
+    if not (is_number(fold) and is_number(folds)):
+        return ""
+    return (
+        f"It was trained without fold {fold} of the {folds} folds of its data, and measured on that one: the figures of one "
+        "fold alone say little about how much they depend on which rows it is."
+    )
 
 
 def _measured(row: EvaluationRow) -> str:

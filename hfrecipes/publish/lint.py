@@ -9,10 +9,9 @@ from typing import Any
 
 import yaml
 
-from hfrecipes.publish.card import EVALUATION_HEADING, evaluation_table
-from hfrecipes.publish.escaping import markdown_cell
-from hfrecipes.publish.header import model_index
-from hfrecipes.publish.markdown import Line, body_lines, section_table, split_header
+from hfrecipes.publish.agreement import wrong_figures, wrong_results
+from hfrecipes.publish.card import EVALUATION_HEADING
+from hfrecipes.publish.markdown import Line, as_list, body_lines, header_line, split_header
 from hfrecipes.publish.naming import LOCAL_PATH, is_repo_id
 from hfrecipes.publish.placeholders import placeholders
 from hfrecipes.publish.secrets import find_secrets
@@ -51,7 +50,7 @@ def lint_card(text: str, facts: dict[str, Any] | None = None) -> list[Problem]:
 
     Args:
         text: The README.md, header included.
-        facts: The contents of run.json. With them, the evaluation table and the model-index must say what they say.
+        facts: The contents of run.json. With them, no figure of the card may differ from what they say.
 
     Returns:
         Problems whose `where` is `README.md:<line>`; those of severity `warning` do not stop a publication.
@@ -66,7 +65,7 @@ def lint_card(text: str, facts: dict[str, Any] | None = None) -> list[Problem]:
         *_leak_problems(text, lines),
     ]
     if facts is not None:
-        found += [*_table_problems(lines, facts), *_index_problems(header, facts)]
+        found += [_problem(*fault) for fault in [*wrong_figures(lines, facts), *wrong_results(header, facts)]]
     return sorted(found, key=lambda problem: int(problem.where.rpartition(":")[2]))
 
 
@@ -96,9 +95,9 @@ def _header_problems(header: str) -> Iterator[Problem]:
 def _key_problems(header: str, values: dict[str, Any]) -> Iterator[Problem]:
     top = re.findall(r"^([\w-]+):", header, re.MULTILINE)
     for key in sorted({key for key in top if top.count(key) > 1}):
-        yield _problem(_header_line(header, key), f"header key {key} is given twice", "keep one of them")
+        yield _problem(header_line(header, key), f"header key {key} is given twice", "keep one of them")
     for key, value in values.items():
-        line = _header_line(header, str(key))
+        line = header_line(header, str(key))
         if key not in _KEYS:
             near = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.75)
             fix = f"did you mean {near[0]}?" if near else "the Hub ignores it"
@@ -119,45 +118,31 @@ def _value_problems(header: str, values: dict[str, Any]) -> Iterator[Problem]:
         near = difflib.get_close_matches(str(license).lower(), LICENSES, n=1)
         fix = f"did you mean {near[0]}?" if near else "use `license: other` and `license_name:`"
         yield _problem(
-            _header_line(header, "license"), f"license {license} is not an identifier that the Hub knows", fix
+            header_line(header, "license"), f"license {license} is not an identifier that the Hub knows", fix
         )
     if license == "other" and not values.get("license_name"):
-        yield _problem(_header_line(header, "license"), "license: other has no license_name", "add license_name")
+        yield _problem(header_line(header, "license"), "license: other has no license_name", "add license_name")
     if relation and relation not in _RELATIONS:
         fix = f"use one of {', '.join(_RELATIONS)}"
-        yield _problem(_header_line(header, "base_model_relation"), f"base_model_relation {relation} is unknown", fix)
+        yield _problem(header_line(header, "base_model_relation"), f"base_model_relation {relation} is unknown", fix)
     if library and library not in _LIBRARIES:
         fix = f"use one of {', '.join(_LIBRARIES)}"
         yield _problem(
-            _header_line(header, "library_name"), f"library_name {library} cannot load what a run leaves", fix
+            header_line(header, "library_name"), f"library_name {library} cannot load what a run leaves", fix
         )
     for key in ("base_model", "datasets"):
-        for name in _as_list(values.get(key)):
+        for name in as_list(values.get(key)):
             if not is_repo_id(name):
                 yield _problem(
-                    _header_line(header, key), f"{key} {name} is not a Hub id", "name a repository: owner/name"
+                    header_line(header, key), f"{key} {name} is not a Hub id", "name a repository: owner/name"
                 )
-    for language in _as_list(values.get("language")):
+    for language in as_list(values.get("language")):
         if not isinstance(language, str) or not re.fullmatch(
             r"[a-z]{2,3}(-[A-Za-z]{2,4})?|code|multilingual", language
         ):
             # YAML reads a bare `no` as false, and no error follows.
             fix = 'use ISO 639 codes, in quotes where YAML reads them otherwise: "no"'
-            yield _problem(_header_line(header, "language"), f"language {language} is not a language code", fix)
-
-
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def _header_line(header: str, key: str) -> int:
-    """Line of a key in the file; the header begins on line 2."""
-    for number, line in enumerate(header.splitlines(), start=2):
-        if line.startswith(f"{key}:"):
-            return number
-    return 1
+            yield _problem(header_line(header, "language"), f"language {language} is not a language code", fix)
 
 
 def _section_problems(lines: list[Line]) -> Iterator[Problem]:
@@ -200,52 +185,3 @@ def _leak_problems(text: str, lines: list[Line]) -> Iterator[Problem]:
                 yield _problem(
                     number, f"{match.group()} is a path of one machine", "name the file, the run or the Hub id"
                 )
-
-
-def _table_problems(lines: list[Line], facts: dict[str, Any]) -> Iterator[Problem]:
-    """Compares the evaluation table cell by cell with the one that the facts give."""
-    expected = [[markdown_cell(cell).replace("\\|", "|") for cell in row] for row in evaluation_table(facts)]
-    found, line = section_table(lines, EVALUATION_HEADING)
-    if not expected and not found:
-        return
-    heading = next((entry.number for entry in lines if entry.level == 2 and entry.title == EVALUATION_HEADING), 1)
-    if not found:
-        yield _problem(
-            heading, "the evaluation table is missing, though run.json holds evaluations", "render the card again"
-        )
-        return
-    if not expected:
-        yield _problem(line, "the card shows an evaluation table, but run.json holds no evaluations", "take it out")
-        return
-    if len(found) != len(expected) or found[0] != expected[0]:
-        yield _problem(line, "the evaluation table has other rows or columns than run.json", "render the card again")
-        return
-    for place, (row, wanted) in enumerate(zip(found[1:], expected[1:], strict=True), start=2):
-        for column, cell, right in zip(expected[0], row, wanted, strict=False):
-            if cell != right:
-                message = (
-                    f"evaluation table, {' '.join(wanted[:2])}, column {column}: {cell}, but run.json says {right}"
-                )
-                yield _problem(line + place, message, "a card may only say what the run measured")
-
-
-def _index_problems(header: str, facts: dict[str, Any]) -> Iterator[Problem]:
-    """Compares the values under `model-index` with the facts."""
-    try:
-        stated = (yaml.safe_load(header) or {}).get("model-index")
-    except (yaml.YAMLError, AttributeError):
-        return
-    wanted = {key: value for index in model_index(facts) for key, value in _index_values([index])}
-    line = _header_line(header, "model-index")
-    for key, value in _index_values(stated):
-        if wanted.get(key) != value:
-            message = f"model-index: {' '.join(key)} is {value}, but run.json says {wanted.get(key, 'nothing of it')}"
-            yield _problem(line, message, "a card may only say what the run measured")
-
-
-def _index_values(index: Any) -> Iterator[tuple[tuple[str, str], Any]]:
-    for model in _as_list(index):
-        for result in model.get("results", []) if isinstance(model, dict) else []:
-            dataset = result.get("dataset", {}).get("name", "")
-            for metric in result.get("metrics", []):
-                yield (str(dataset), str(metric.get("type"))), metric.get("value")

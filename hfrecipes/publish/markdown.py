@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
 _HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
@@ -44,6 +45,21 @@ def split_header(text: str) -> tuple[str, int]:
         if line.rstrip() == "---":
             return "\n".join(lines[1:place]), place + 2
     return "", 1
+
+
+def header_line(header: str, key: str) -> int:
+    """Line of a key of the header in the file, on whose second line it begins; 1 where it has no such key."""
+    for number, line in enumerate(header.splitlines(), start=2):
+        if line.startswith(f"{key}:"):
+            return number
+    return 1
+
+
+def as_list(value: Any) -> list[Any]:
+    """What a key of a header holds, one thing or several."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 def body_lines(text: str, first: int) -> list[Line]:

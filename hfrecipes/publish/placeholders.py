@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from hfrecipes.publish.card import name_of
 from hfrecipes.publish.escaping import inline_text, markdown_cell
 from hfrecipes.publish.markdown import Line
 from hfrecipes.publish.naming import portable_value
+from hfrecipes.publish.origin import name_of
 
 # What Python and the common templates leave where a value was missing.
 _PLACEHOLDER = re.compile(

@@ -17,11 +17,16 @@ _COUNTS = ("rows", "tokens", "supervised_tokens", "truncated_rows", "dropped_row
 _LAYOUT: dict[str, Any] = {
     "command": [str],
     "sessions": [dict],
-    "recipe": {"publish": {"license": str, "language": (str, list)}},
+    "recipe": {
+        "publish": {"license": str, "language": (str, list)},
+        "data": {"train": [dict], "splits": {"fold": int, "folds": int}},
+    },
+    "steps": [{"run": str}],
+    "folds": [dict.fromkeys(("model", "dataset", "metric", "unit"), str) | {"values": list}],
     "data": [
         dict.fromkeys(("role", "name", "split", "revision", "license"), str)
         | dict.fromkeys(_COUNTS, int)
-        | {"kinds": {str: {"supervised_tokens": int}}}
+        | {"kinds": {str: dict.fromkeys(("rows", "tokens", "supervised_tokens"), int)}}
     ],
     "evaluations": [dict.fromkeys(("model", "dataset", "metric", "unit"), str) | {"step": int}],
     "cleaning": _AMOUNTS | {"rules": [{"rule": str, "reasons": dict}]},
@@ -64,10 +69,16 @@ def _faults(value: Any, layout: Any, path: str) -> Iterator[str]:
         return
     kinds = type(layout) if isinstance(layout, dict | list) else layout
     if not isinstance(value, kinds):
-        yield f"is damaged: {path} is {type(value).__name__}, which a run does not write there"
+        yield _fault(value, path)
     elif isinstance(layout, list):
         for index, entry in enumerate(value):
-            yield from _faults(entry, layout[0], f"{path}.{index}")
+            # Of an object, what is missing can be null; in a list, nothing has its place kept.
+            here = f"{path}.{index}"
+            yield from [_fault(None, here)] if entry is None else _faults(entry, layout[0], here)
     elif isinstance(layout, dict):
         for key, entry in value.items():
             yield from _faults(entry, layout.get(key, layout.get(str, object)), f"{path}.{key}".lstrip("."))
+
+
+def _fault(value: Any, path: str) -> str:
+    return f"is damaged: {path} is {type(value).__name__}, which a run does not write there"

@@ -7,10 +7,11 @@ from typing import Any
 from markupsafe import Markup
 
 from hfrecipes.publish import cleaning_tables, curves, tables
-from hfrecipes.publish.card import recipe_text
 from hfrecipes.publish.compare import evaluation_groups, figure_rows, recipe_differences
 from hfrecipes.publish.evaluations import TUNED, evaluation_rows
 from hfrecipes.publish.figures import count, dig, duration, is_number, number, scientific, short, size
+from hfrecipes.publish.folds import figure_columns, fold_runs, fold_table, is_folds
+from hfrecipes.publish.origin import name_of, recipe_text
 from hfrecipes.publish.reading import facts_of
 from hfrecipes.publish.svg import Bar, Series, interval_bars, line_chart
 from hfrecipes.publish.templates import render_template
@@ -24,7 +25,8 @@ def render_report(runs: list[RunDir]) -> str:
     """The report as HTML text.
 
     Args:
-        runs: One run, or several to lay over one another. They may be unfinished; what they lack is left out.
+        runs: One run, or several to lay over one another. They may be unfinished; what they lack is left out. The folder of
+            a cross-validation stands for its trainings.
 
     Raises:
         RecipeError: where a folder holds no run, or its facts or log are damaged.
@@ -32,11 +34,21 @@ def render_report(runs: list[RunDir]) -> str:
     if not runs:
         raise RecipeError(Problem("report", "no run was named", "give at least one folder under runs/"))
     facts = [facts_of(run) for run in runs]
+    if len(runs) == 1 and is_folds(facts[0]) and (trainings := fold_runs(runs[0], facts[0])):
+        heading, figures = f"{name_of(facts[0])}, fold by fold", fold_table(facts[0])
+        return _render(trainings, [facts_of(run) for run in trainings], heading, figures)
+    return _render(runs, facts, f"{len(runs)} runs side by side", [])
+
+
+def _render(runs: list[RunDir], facts: list[dict[str, Any]], heading: str, folds: tables.Rows) -> str:
+    """The page of some runs under a heading, which that of a single run has no need of; `folds` as `fold_table` gives it."""
     logs = [run.metrics() for run in runs]
     names = _distinct_names(runs, facts)
     return render_template(
         "report.html.jinja",
-        title=names[0] if len(names) == 1 else f"{len(names)} runs",
+        heading=names[0] if len(names) == 1 else heading,
+        folds=folds,
+        fold_figures=figure_columns(folds),
         runs=[_run_view(name, entry) for name, entry in zip(names, facts, strict=True)],
         tiles=_tiles(facts[0]) if len(facts) == 1 else [],
         charts=_charts(names, facts, logs),
@@ -45,7 +57,8 @@ def render_report(runs: list[RunDir]) -> str:
         differences=recipe_differences(facts) if len(facts) > 1 else [],
         data_columns=tables.DATA_COLUMNS,
         plan_columns=tables.PLAN_COLUMNS,
-        cleaning_columns=cleaning_tables.CLEANING_COLUMNS,
+        cleaning_figures=cleaning_tables.CLEANING_FIGURES,
+        kinds_columns=tables.KINDS_COLUMNS,
         augmentation_columns=cleaning_tables.AUGMENTATION_COLUMNS,
     )
 
@@ -83,7 +96,7 @@ def _run_view(name: str, facts: dict[str, Any]) -> dict[str, Any]:
         "data": tables.data_rows(facts),
         "kinds": tables.kinds_rows(facts),
         "cleaning": cleaning_tables.cleaning_sentence(facts),
-        "cleaning_rules": cleaning_tables.cleaning_rows(facts),
+        "cleaning_rules": cleaning_tables.cleaning_table(facts),
         "augmentation": cleaning_tables.augmentation_rows(facts),
         "compute": tables.compute_rows(facts),
         "plan": tables.plan_rows(facts),

@@ -24,9 +24,12 @@ from hfrecipes.publish.naming import is_hub_id, portable, portable_value, run_na
 Rows = list[list[str]]
 
 DATA_COLUMNS = ["Role", "Data set", "Split", "Rows", "Tokens", "Supervised", "Cut", "Licence", "Revision"]
+KINDS_COLUMNS = ["Data set", "Kind", "Rows", "Tokens", "Supervised", "Share"]
 PLAN_COLUMNS = ["", "Planned", "Actual", "Actual / planned"]
 
 _REVISION_DIGITS = 12
+# What is counted by kind, as run.json calls it.
+_COUNTED = ("rows", "tokens", "supervised_tokens")
 
 
 def data_rows(facts: dict[str, Any]) -> Rows:
@@ -62,20 +65,21 @@ def training_licenses(facts: dict[str, Any]) -> list[tuple[str | None, list[str]
 
 
 def kinds_rows(facts: dict[str, Any]) -> Rows:
-    """Data set, and what kinds of rows its tokens that carried loss stand in; for data whose rows are tagged."""
+    """One row per data set and kind of its rows, in `KINDS_COLUMNS`; for data whose rows are tagged."""
+    return [row for entry in facts.get("data") or [] if entry.get("kinds") for row in _kinds(entry)]
+
+
+def _kinds(entry: dict[str, Any]) -> Rows:
+    title = "/".join(filter(None, (data_name(entry), entry.get("split"))))
+    kinds = {kind: [counts.get(name) or 0 for name in _COUNTED] for kind, counts in entry["kinds"].items() if counts}
+    wholes = [entry.get(name) or 0 for name in _COUNTED]
+    rest = [max(0, whole - sum(part)) for whole, *part in zip(wholes, *kinds.values(), strict=True)]
+    untagged = [("not tagged", rest)] if any(rest) else []
+    whole = sum(rest[-1:]) + sum(counts[-1] for counts in kinds.values())
+    ordered = [*sorted(kinds.items(), key=lambda pair: -pair[1][-1]), *untagged]
     return [
-        ["/".join(filter(None, (data_name(entry), entry.get("split")))), _kinds(entry)]
-        for entry in facts.get("data") or []
-        if entry.get("kinds")
+        [title, kind, *map(count, counts), share(counts[-1] / whole) if whole else DASH] for kind, counts in ordered
     ]
-
-
-def _kinds(entry: dict[str, Any]) -> str:
-    counts = {kind: counted.get("supervised_tokens") or 0 for kind, counted in entry["kinds"].items()}
-    whole = max(entry.get("supervised_tokens") or 0, sum(counts.values()))
-    counts["of no kind"] = whole - sum(counts.values())
-    named = sorted(((tokens, kind) for kind, tokens in counts.items() if tokens), key=lambda pair: -pair[0])
-    return ", ".join(f"{kind} {share(tokens / whole)}" for tokens, kind in named) or "none"
 
 
 def data_name(entry: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from hfrecipes.publish.escaping import code_span, fenced, inline_text, markdown_row
+from hfrecipes.publish.escaping import code_span, fenced, inline_text, markdown_table
 from hfrecipes.recipe.shipped import shipped_folder
 
 
@@ -30,5 +30,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"row": markdown_row, "inline": inline_text, "code": code_span, "fenced": fenced}
+    environment.filters |= {"table": markdown_table, "inline": inline_text, "code": code_span, "fenced": fenced}
     return environment

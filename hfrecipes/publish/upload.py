@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from hfrecipes.models.integrity import refuse_damaged_model, tensor_names
-from hfrecipes.publish.card import local_model_id, name_of, recipe_text, render_card
+from hfrecipes.publish.card import render_card
 from hfrecipes.publish.lint import lint_card
 from hfrecipes.publish.modelfiles import RECORDS, WEIGHTS, choose_model_files, model_file_content
 from hfrecipes.publish.naming import is_repo_id, portable_value
+from hfrecipes.publish.origin import local_model_id, name_of, recipe_text
 from hfrecipes.publish.reading import facts_of, read_card
 from hfrecipes.publish.report import render_report
 from hfrecipes.publish.secrets import find_secrets, refuse_secret_words
@@ -88,6 +89,9 @@ def left_out(run: RunDir) -> list[tuple[Path, str]]:
 
 def _refuse_unfinished(run: RunDir, facts: dict[str, Any]) -> None:
     status = facts.get("status")
+    if steps := [step["run"] for step in facts.get("steps") or [] if step.get("run")]:
+        fix = f"publish one of them: hfrecipes publish {run.path / steps[-1]}"
+        raise RecipeError(Problem(str(run.path), f"holds {len(steps)} runs and no model of its own", fix))
     if status != "complete":
         fix = "finish it: hfrecipes run RECIPE --resume"
         raise RecipeError(Problem(str(run.facts_file), f"the run's status is {status}, not complete", fix))

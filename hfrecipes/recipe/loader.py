@@ -16,6 +16,7 @@ from hfrecipes.recipe.schema import load_schema
 from hfrecipes.recipe.secrets import find_secrets
 from hfrecipes.recipe.sections import KINDS
 from hfrecipes.recipe.shipped import shipped_recipes
+from hfrecipes.recipe.source_list import ROLES, sources_of, without_mixing
 from hfrecipes.recipe.validate import nearest, validate
 from hfrecipes.recipe.yaml_reader import Keys, dotted, parse_yaml, read_yaml
 
@@ -61,6 +62,10 @@ class Recipe:
             else:
                 return default
         return default if value is None else value
+
+    def sources(self, role: str) -> list[tuple[str, dict[str, Any]]]:
+        """The dotted key of each source of a role (`data.train.0`, `data.mixture.sources.web`), and how it is said."""
+        return [(dotted(keys), without_mixing(spec)) for keys, spec in sources_of(self.values, role)]
 
     def where(self, key: str = "") -> str:
         """Where a dotted key was said: `my.yaml:12`, `override a.b=c`, or the nearest place above it."""
@@ -137,13 +142,11 @@ def _name_sources(values: dict[str, Any], where: Callable[[Keys], str]) -> None:
         RecipeError: with every name that is nearly one of the catalogue.
     """
     problems = []
-    for role in ("train", "eval", "test"):
-        sources = (values.get("data") or {}).get(role) or []
-        for index, spec in enumerate(sources):
-            try:
-                sources[index] = expand(spec, where(("data", role, index, "name")))
-            except RecipeError as error:
-                problems += error.problems
+    for keys, spec in [found for role in ROLES for found in sources_of(values, role)]:
+        try:
+            set_value(values, keys, expand(spec, where((*keys, "name"))))
+        except RecipeError as error:
+            problems += error.problems
     if problems:
         raise RecipeError(problems)
 

@@ -21,6 +21,8 @@ _SHAPES: dict[str, type] = {
     **dict.fromkeys(("data", "evaluations", "samples", "warnings", "steps", "command", "sessions"), list),
 }
 _ROWS = ("data", "evaluations", "samples", "steps", "sessions")
+# What the counters of the libraries can hold.
+_MOST_STEPS = 2**63
 _DAMAGED = "remove it and say --resume: it is written anew from the last checkpoint"
 
 
@@ -138,7 +140,8 @@ def read_metrics_line(line: str) -> dict[str, Any] | None:
         entry = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return entry if isinstance(entry, dict) and type(entry.get("step")) is int else None
+    step = entry.get("step") if isinstance(entry, dict) else None
+    return entry if type(step) is int and 0 <= step < _MOST_STEPS else None
 
 
 def refuse_links(run: RunDir) -> None:

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from hfrecipes.recipe.augmentation import METHODS
 from hfrecipes.recipe.cleaning import RULES
+from hfrecipes.recipe.mixture_words import Mixture
 from hfrecipes.recipe.section_words import words
-from hfrecipes.recipe.source_words import SourceTask
+from hfrecipes.recipe.source_words import Source
 from hfrecipes.recipe.split_words import Splits
 
 Kind = Literal["pretrain", "sft", "pipeline"]
@@ -21,27 +22,9 @@ class TokenizerTraining:
 
 
 @dataclass(kw_only=True, slots=True)
-class Source(SourceTask):
-    name: str | None = words(
-        "A Hub data set, or one that needs no network: python_code, python_prose, python_docstrings."
-    )
-    path: str | None = words("A local file or folder (jsonl, json, csv, parquet, txt), beside the recipe or from here.")
-    subset: str | None = words("The configuration of a Hub data set (`name=` of load_dataset).")
-    split: str | None = words("The split: train, validation, test, or a slice that datasets understands.")
-    revision: str | None = words("The commit of a Hub data set.")
-    license: str | None = words("The licence of local rows, as the Hub spells it; it is named in the card.")
-    limit: int | None = words("At most this many rows, taken evenly over the whole.", minimum=1)
-    columns: dict[str, str] | None = words(
-        "Columns to rename, ours: theirs, as in {prompt: question, completion: answer}."
-    )
-    format: str | None = words(
-        "A function package.module:function, from a row to a row; a file beside the recipe counts."
-    )
-
-
-@dataclass(kw_only=True, slots=True)
 class Data:
     train: list[Source] | None = words("What the model learns from.")
+    mixture: Mixture | None = words("In place of train: sources with shares, which may change as the training goes on.")
     eval: list[Source] | None = words("What it is measured on while it learns, and at the end.")
     test: list[Source] | None = words("What it is measured on at the end only.")
     splits: Splits | None = words(

@@ -108,9 +108,7 @@ def _tiny_data(recipe: Recipe) -> dict[str, Any]:
     name = "python_prose" if recipe.kind == "pretrain" else "python_docstrings"
     splits = {"train": "train", "eval": "validation", "test": "test"}
     data: dict[str, Any] = {
-        role: [{"name": name, "split": split, "limit": ROWS}]
-        for role, split in splits.items()
-        if recipe.get(f"data.{role}")
+        role: [{"name": name, "split": split, "limit": ROWS}] for role, split in splits.items() if recipe.sources(role)
     }
     if recipe.kind == "pretrain":
         data["context_length"] = CONTEXT

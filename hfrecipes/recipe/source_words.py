@@ -1,4 +1,4 @@
-"""The words of a source that say what its rows are: the task, its labels, its templates, the kind of what is taught."""
+"""The words of a source: where its rows are, and what they are: the task, its labels, its templates, what they teach."""
 
 from __future__ import annotations
 
@@ -34,4 +34,23 @@ class SourceTask:
     pairs: Pairs | None = words("Which answers of a ranking are compared. Default: all.")
     kind: str | None = words(
         "What the source teaches: refusal, clarification, chain_of_thought or any other; columns: {kind: …} by row."
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class Source(SourceTask):
+    name: str | None = words(
+        "A Hub data set, or one that needs no network: python_code, python_prose, python_docstrings."
+    )
+    path: str | None = words("A local file or folder (jsonl, json, csv, parquet, txt), beside the recipe or from here.")
+    subset: str | None = words("The configuration of a Hub data set (`name=` of load_dataset).")
+    split: str | None = words("The split: train, validation, test, or a slice that datasets understands.")
+    revision: str | None = words("The commit of a Hub data set.")
+    license: str | None = words("The licence of local rows, as the Hub spells it; it is named in the card.")
+    limit: int | None = words("At most this many rows, taken evenly over the whole.", minimum=1)
+    columns: dict[str, str] | None = words(
+        "Columns to rename, ours: theirs, as in {prompt: question, completion: answer}."
+    )
+    format: str | None = words(
+        "A function package.module:function, from a row to a row; a file beside the recipe counts."
     )

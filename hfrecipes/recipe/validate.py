@@ -28,6 +28,8 @@ _NAMES = {
     "array": "a list",
     "object": "a mapping",
 }
+# No count of a recipe comes near what 64 bits can hold, and no library beneath takes more.
+_LARGEST = 2**63
 # More choices than this are not listed in full; the nearest one is named.
 _LISTED = 12
 
@@ -168,6 +170,8 @@ class _Validator:
     def _in_range(self, value: float, schema: Schema, keys: Keys) -> list[Problem]:
         if isinstance(value, float) and not math.isfinite(value):
             return [self._fault(keys, f"{dotted(keys)} is {value}", "it is a finite number")]
+        if abs(value) >= _LARGEST:
+            return [self._fault(keys, f"{dotted(keys)} is {_shown(value)}", f"it is below {_LARGEST:.2g} in size")]
         above = schema.get("exclusiveMinimum")
         if above is not None and value <= above:
             return [self._fault(keys, f"{dotted(keys)} is {value}", f"it is more than {above}")]

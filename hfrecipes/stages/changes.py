@@ -51,6 +51,7 @@ _ROWS = (
     "training.packing_strategy",
     *(f"training.{word}" for word in sorted(PREPARED)),
 )
+_MIXTURE = "data.mixture"
 _SHOWN = 6
 
 
@@ -111,21 +112,23 @@ def refuse_idle_allowances(allowed: Sequence[str], changes: Changes, earlier: di
         raise RecipeError(Problem(f"--allow-change {idle[0]}", f"{idle[0]} is as it was in {where}", fix))
 
 
-def fingerprint(recipe: Recipe, data: str) -> dict[str, Any]:
+def fingerprint(recipe: Recipe, data: str, mixture: dict[str, Any] | None = None) -> dict[str, Any]:
     """What decides the steps of a run, whatever the number of processes; written into every checkpoint's manifest.
 
     Args:
         recipe: Resolved.
         data: Fingerprint of the prepared rows.
+        mixture: What decides their order, where sources are mixed.
     """
     values = flatten(recipe.values)
-    return {
+    parts = {
         "data": data,
         "training.global_batch_size": recipe.get("training.global_batch_size"),
         "training.seed": recipe.get("training.seed"),
         "schedule": {key: value for key, value in values.items() if _begins(key, _SCHEDULE)},
         "model": _starting_weights(recipe),
     }
+    return parts if mixture is None else {**parts, _MIXTURE: mixture}
 
 
 _PARTS = ("data", "model")
@@ -226,6 +229,10 @@ def _is_excused(part: str, keys: Sequence[str], allowed: Sequence[str]) -> bool:
         return True
     if part == "schedule":
         return any(_begins(key, _SCHEDULE) for key in keys)
+    if part == _MIXTURE:
+        # Its length follows the steps, its rows the data.
+        words = (*_ROWS, *_SCHEDULE, "training.global_batch_size")
+        return "data" in allowed or any(_begins(key, words) for key in keys)
     return part == "data" and any(_begins(key, _ROWS) for key in keys)
 
 

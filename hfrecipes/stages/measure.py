@@ -179,14 +179,14 @@ class Measurer:
 
     def _held_out_examples(self) -> tuple[list[dict[str, Any]], str]:
         role = "test" if self.recipe.get("data.test") else "eval"
-        specs = self.recipe.get(f"data.{role}", [])
+        specs = [spec for _, spec in self.recipe.sources(role)]
         if not specs:
             return [], ""
         source = self.prepared.sources(role)[0]
         return self._examples(source, specs[0], None), next(iter(getattr(self.prepared, role)))
 
     def _shot_pool(self) -> list[dict[str, Any]]:
-        return self._examples(self.prepared.sources("train")[0], self.recipe.get("data.train")[0], SHOT_POOL)
+        return self._examples(self.prepared.sources("train")[0], self.recipe.sources("train")[0][1], SHOT_POOL)
 
     def _examples(self, source: Any, spec: dict[str, Any], most: int | None) -> list[dict[str, Any]]:
         examples = []

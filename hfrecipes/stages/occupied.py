@@ -33,3 +33,17 @@ def refuse_occupied(run: RunDir, overwrite: bool, *, of_steps: str | None = None
         fault = f"holds a run already ({facts.get('status')})"
         fix = f"go on with it by --resume, begin anew with --overwrite, or say name={run.path.name}-2"
         raise RecipeError(Problem(str(run.path), fault, fix))
+
+
+def refuse_misplaced(run: RunDir) -> None:
+    """Makes sure that what a run goes on to write can be written, before the hours of work after which it would fail.
+
+    Raises:
+        RecipeError: naming each folder that stands in the place of a file, and each file in that of a folder.
+    """
+    files = (run.facts_file, run.recipe, run.metrics_file, run.card, run.report)
+    folders = (run.checkpoints, run.model, *run.checkpoints.glob("checkpoint-*[0-9]"))
+    misplaced = [(path, "a folder, where a run writes a file") for path in files if path.is_dir()]
+    misplaced += [(path, "a file, where a run writes a folder") for path in folders if path.is_file()]
+    if misplaced:
+        raise RecipeError([Problem(str(path), f"is {words}", "remove it") for path, words in misplaced])

@@ -28,7 +28,7 @@ from hfrecipes.stages.changes import (
     other_conditions,
     refuse_idle_allowances,
 )
-from hfrecipes.stages.occupied import refuse_occupied
+from hfrecipes.stages.occupied import refuse_misplaced, refuse_occupied
 from hfrecipes.stages.pages import remove_drafts
 
 
@@ -121,6 +121,7 @@ def go_on(run: RunDir, recipe: Recipe, allowed: Sequence[str]) -> Start:
             holds no run of this kind.
     """
     refuse_links(run)
+    refuse_misplaced(run)
     if not list_checkpoints(run.checkpoints):
         refuse_occupied(run, overwrite=True)
     earlier, changes = earlier_facts(run), Changes(known=False)

@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from hfrecipes.callbacks.checkpoints import CheckpointCallback
+from hfrecipes.callbacks.curriculum import CurriculumCallback
 from hfrecipes.callbacks.folders import list_checkpoints, step_of
 from hfrecipes.callbacks.health import HealthCallback
 from hfrecipes.callbacks.metrics_log import MetricsLogCallback
@@ -22,6 +23,7 @@ from hfrecipes.callbacks.signals import StopRequest, catch_signals, name_of
 from hfrecipes.callbacks.stopping import StopCallback
 from hfrecipes.data.formats import is_conversational, to_example
 from hfrecipes.data.gate import refuse_unusable_rows
+from hfrecipes.data.mixture.schedule import MixtureSchedule, SourceSize
 from hfrecipes.data.prepare import Prepared, prepare
 from hfrecipes.data.settings import packing_word
 from hfrecipes.models.leakage import LeakageError, check_no_leakage
@@ -30,13 +32,15 @@ from hfrecipes.models.probe import try_forward
 from hfrecipes.models.recipe_tokenizer import obtain_tokenizer
 from hfrecipes.plan.counts import DataCounts
 from hfrecipes.plan.disk import disk_problems, free_bytes
+from hfrecipes.plan.mixture import plan_schedule
+from hfrecipes.plan.parameters import count_parameters
 from hfrecipes.plan.plan import Plan, make_plan
 from hfrecipes.plan.render import plan_lines
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.manifest import faults_of
 from hfrecipes.recipe.problem import Problem, RecipeError
-from hfrecipes.recipe.resolve import resolve
+from hfrecipes.recipe.resolve import resolve, split_batch
 from hfrecipes.recipe.rundir import RunDir, now
 from hfrecipes.recipe.secrets import redact
 from hfrecipes.recipe.stops import InterruptedRunError, RunStoppedError
@@ -132,9 +136,17 @@ class Session:
         with self._refusing("model"):
             model = self._load_model()
             try_forward(model)
+        self._schedule = self._schedule_mixture(model)
+        if self._schedule is not None:
+            args.max_steps = self._schedule.steps
         with self._refusing("adapter" if self.recipe.get("adapter") else "training"):
             trainer = self.stage.build_trainer(self.recipe, model, args, self.prepared, self.tokenizer)
             self._refuse_leakage(trainer)
+        if self._schedule is not None:
+            trainer.mixture_plan = self._schedule.plan
+            # It adds to what is logged, so it comes before those that write it.
+            mixed = CurriculumCallback(self._schedule, row_sizes(trainer.train_dataset)[0])
+            trainer.callback_handler.callbacks.insert(0, mixed)
         for callback in self._callbacks(trainer):
             trainer.add_callback(callback)
         _drop_printer(trainer)
@@ -148,6 +160,14 @@ class Session:
             if warning.category is UserWarning:
                 self._warn(f"{self.recipe.where('model')}: {warning.message}")
         return model
+
+    def _schedule_mixture(self, model: Any) -> MixtureSchedule | None:
+        """Which row comes when, where the recipe mixes its sources."""
+        if self.recipe.get("data.mixture") is None:
+            return None
+        batch = split_batch(self.recipe, self.hardware, self.processes.world_size).global_batch_size
+        parameters = count_parameters(model.config, self.recipe.get("adapter"), self.recipe.get("quantization"))
+        return plan_schedule(self.recipe, self._counts(len(self.prepared.train)), batch, parameters.total)
 
     def _refuse_leakage(self, trainer: Any) -> None:
         """Packed documents that an architecture, or a collator, mixes stop the run before it begins."""
@@ -348,14 +368,18 @@ class Session:
 
     def _plan(self, trainer: Any) -> Plan:
         """The plan as `hfrecipes plan` gives it, with the rows counted instead of estimated."""
-        counts = DataCounts.from_facts(self.prepared.facts, len(trainer.train_dataset), len(self.tokenizer))
+        counts = self._counts(len(trainer.train_dataset))
         plan = make_plan(self.recipe, self.hardware, self.processes.world_size, counts, trainer.model.config)
         for label, text in plan_lines(plan):
             self.console.print(f"  {label:12} {text}", highlight=False, markup=False, soft_wrap=True)
         return plan
 
+    def _counts(self, rows: int) -> DataCounts:
+        sizes = tuple(SourceSize(part.rows, part.tokens) for part in self.prepared.parts)
+        return DataCounts.from_facts(self.prepared.facts, rows, len(self.tokenizer), sizes)
+
     def _trains_on_conversations(self) -> bool:
-        source, spec = self.prepared.sources("train")[0], self.recipe.get("data.train")[0]
+        source, spec = self.prepared.sources("train")[0], self.recipe.sources("train")[0][1]
         return any(
             is_conversational(to_example(row.values, spec, row.where, self.recipe.path.parent))
             for row in islice(source.rows(), 1)
@@ -426,7 +450,8 @@ class Session:
 
     @cached_property
     def _fingerprint(self) -> dict[str, Any]:
-        return fingerprint(self.recipe, self.prepared.fingerprint)
+        order = None if self._schedule is None else self._schedule.fingerprint()
+        return fingerprint(self.recipe, self.prepared.fingerprint, order)
 
 
 def _drop_printer(trainer: Any) -> None:

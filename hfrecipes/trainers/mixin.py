@@ -15,6 +15,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hfrecipes.callbacks.folders import last_finished, remove_checkpoint
 from hfrecipes.callbacks.stopping import shield_workers
+from hfrecipes.data.mixture.order import MixtureSampler
+from hfrecipes.data.mixture.plan import MixturePlan
 from hfrecipes.recipe.manifest import MANIFEST, write_manifest
 from hfrecipes.recipe.stops import DiskFullError
 from hfrecipes.trainers.disk import (
@@ -34,7 +36,7 @@ class RecipeTrainerMixin(GuardedTrainer, ResumableTrainer):
     """Comes before the Trainer class in the bases: `class PretrainTrainer(RecipeTrainerMixin, Trainer)`.
 
     Features:
-        * rows come in the order of `EpochSampler`, whatever the number of processes;
+        * rows come in the order of `EpochSampler`, or of the plan of a mixture, whatever the number of processes;
         * losses, gradients and weights are guarded, see `GuardedTrainer`;
         * a checkpoint is gone on from exactly, see `ResumableTrainer`;
         * nothing is saved where the disk has no room for it, and a disk that fills up meanwhile leaves what was whole;
@@ -43,6 +45,8 @@ class RecipeTrainerMixin(GuardedTrainer, ResumableTrainer):
 
     # Wall seconds of the evaluations during training; speed is that of the training steps alone.
     evaluation_seconds = 0.0
+    # Which row of which source is sample n, for data that are mixed; the rows of the sources follow each other.
+    mixture_plan: MixturePlan | None = None
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         nested, began = getattr(self, "_evaluating", False), time.monotonic()
@@ -58,8 +62,12 @@ class RecipeTrainerMixin(GuardedTrainer, ResumableTrainer):
     def global_batch_size(self) -> int:
         return self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler | MixtureSampler:
         rows = len(self.train_dataset if train_dataset is None else train_dataset)
+        if self.mixture_plan is not None:
+            assert rows == sum(self.mixture_plan.lengths.values())
+            self._sampler = MixtureSampler(self.mixture_plan)
+            return self._sampler
         self._sampler = EpochSampler(rows, self.global_batch_size, self.args.seed)
         return self._sampler
 

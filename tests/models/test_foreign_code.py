@@ -196,6 +196,19 @@ def test_a_folder_that_borrows_code_needs_a_commit_too(
     assert not list(code_problems(recipe_for(model, trust_remote_code=True, revision=COMMIT)))
 
 
+@pytest.mark.parametrize("subfolder", ["../outside", "inner/../../outside", "/outside"])
+def test_a_subfolder_lies_in_the_folder(
+    folder: Callable[..., Path], recipe_for: Callable[..., Recipe], subfolder: str
+) -> None:
+    model = folder()
+    model.rename(model.with_name("outside"))
+    (model / "inner").mkdir(parents=True)
+    recipe = recipe_for(model, subfolder=subfolder)
+    assert "leads out of model.name_or_path" in errors(recipe)
+    with pytest.raises(RecipeError, match=r"model\.subfolder .* leads out of model\.name_or_path"):
+        load_model(recipe, None)
+
+
 @pytest.mark.parametrize("above", [{}, {"auto_map": None}])
 def test_a_subfolder_that_borrows_code_needs_a_commit_too(
     folder: Callable[..., Path], recipe_for: Callable[..., Recipe], tmp_path: Path, above: dict[str, Any]

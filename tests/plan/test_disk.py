@@ -116,10 +116,16 @@ def test_a_run_that_cannot_fit_is_an_error_with_a_mend(tmp_path: Path) -> None:
     (problem,) = disk_problems(NEED, tmp_path / "runs" / "mine", 200 * MIB)
     assert problem.severity == "error"
     assert problem.where == str(tmp_path / "runs" / "mine")
-    assert "240.0 MiB (4 checkpoints of 60.0 MiB at once)" in problem.message
-    assert problem.message.endswith(f"200.0 MiB are free on {tmp_path}")
+    assert "0.23 GiB (4 checkpoints of 60.0 MiB at once)" in problem.message
+    assert problem.message.endswith(f"0.20 GiB are free on {tmp_path}")
     assert problem.fix.startswith("say training.save_total_limit: 2; give --runs-dir on another disk")
     assert disk_problems(replace(NEED, limit=2), tmp_path, 200 * MIB) == []  # nine tenths of it
+
+
+def test_steps_without_number_need_more_than_any_disk(tmp_path: Path) -> None:
+    """Each log of a step is a line of the checkpoint."""
+    (problem,) = disk_problems(replace(NEED, checkpoint_bytes=10**30), tmp_path, 200 * MIB)
+    assert "4.00e+30 bytes" in problem.message and len(problem.message) < 300
 
 
 def test_little_room_is_a_warning(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_small_data_is_counted_whole(sft: dict, write_recipe: WriteRecipe, token
     assert estimate.sampled == 60 and not real.estimated
     plan = make_plan(recipe, CPU)
     assert plan.steps == 2 * 4  # ceil(60 / 16) in each of two epochs
+    assert plan.epochs == pytest.approx(2 * 4 * 16 / 60)
     assert plan.tokens == pytest.approx(plan.steps * 16 * real.tokens / 60)
     assert make_plan(recipe, CPU, data_counts=real).tokens == plan.tokens
 
@@ -124,7 +125,13 @@ def test_a_tokenizer_that_is_yet_to_be_trained(pretrain: dict, write_recipe: Wri
     assert plan.parameters.unembedding == 320 * 64
     assert plan.steps == 50 and not plan.steps_estimated
     assert plan.tokens == 50 * 4 * 32
-    assert plan.data.estimated and plan.epochs == pytest.approx(50 / -(-plan.data.rows // 4))
+    assert plan.data.estimated and plan.epochs == pytest.approx(50 * 4 / plan.data.rows)
+
+
+def test_a_batch_larger_than_the_data_reads_it_more_than_once(sft: dict, write_recipe: WriteRecipe) -> None:
+    sft["training"] |= {"global_batch_size": 100, "max_steps": 6}
+    plan = make_plan(resolve(write_recipe(sft), CPU), CPU)
+    assert plan.epochs == pytest.approx(600 / 60)
 
 
 def test_memory_by_hand(sft: dict, write_recipe: WriteRecipe) -> None:

@@ -16,8 +16,8 @@ from hfrecipes.cli import plan as plan_verb
 from hfrecipes.data.encode import IGNORED
 from hfrecipes.data.prepare import prepare
 from hfrecipes.plan.preview import PreviewRow, label_tokens, preview_sources, print_previews, render_row
-from hfrecipes.plan.render import count, duration, gib
 from hfrecipes.plan.sample import draw, sample_sources
+from hfrecipes.plan.units import count, duration, gib
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import RecipeError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hfrecipes.plan.render import count, gib
+from hfrecipes.plan.units import count, gib
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,11 @@ from typing import Any
 
 import pytest
 
+from hfrecipes.data.prepare import prepare
+from hfrecipes.recipe.loader import load_recipe
 from hfrecipes.recipe.manifest import write_manifest
 from hfrecipes.recipe.rundir import RunDir
+from hfrecipes.tokenization.tokenizer import Tokenizer
 
 from .facts import make_facts, make_metrics
 
@@ -51,6 +54,50 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+PREPARED_RECIPE = """
+kind: sft
+model: {config: {model_type: llama}, tokenizer: {vocab_size: 300}}
+data:
+  train:
+    - {path: answers.jsonl, license: cc-by-4.0, columns: {prompt: prompt, completion: completion, kind: tag}}
+    - {path: questions.jsonl, license: mit, kind: clarification}
+  test: [{path: test.jsonl}]
+  clean: [{rule: dedup_exact}, {rule: pii}]
+  augment: [{method: noise, share: 0.5, rate: 0.1}]
+training: {max_steps: 1}
+"""
+
+
+def prepared_rows() -> dict[str, list[dict[str, str]]]:
+    """Rows by file: of `answers`, 8 are said twice, 5 hold an address of mail, 12 are refusals and 10 have no tag."""
+    answers = [
+        {
+            "prompt": f"Please name river number {n} of the old town",
+            "completion": f" It is called {'abcdefghij'[n % 10] * 4}, as I said.",
+            "tag": "refusal" if n < 12 else "" if n < 22 else "chain_of_thought",
+        }
+        for n in range(40)
+    ]
+    mails = [{"prompt": f"Who is {n}?", "completion": f" bob{n}@corp.org", "tag": "refusal"} for n in range(5)]
+    questions = [{"prompt": f"Say colour {n} of the house", "completion": f" Which of {n}?"} for n in range(20)]
+    test = [{"prompt": f"Sum {n} and 3.", "completion": f" {n + 3}"} for n in range(4)]
+    return {"answers": [*answers, *answers[-8:], *mails], "questions": questions, "test": test}
+
+
+@pytest.fixture(scope="session")
+def preparation(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> dict[str, Any]:
+    """What the preparation of `prepared_rows` by `PREPARED_RECIPE` puts into run.json."""
+    folder = tmp_path_factory.mktemp("prepared")
+    (folder / "my.yaml").write_text(PREPARED_RECIPE)
+    for name, rows in prepared_rows().items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HFRECIPES_CACHE", str(folder / "cache"))
+        recipe = load_recipe(str(folder / "my.yaml"))
+        prepared = prepare(recipe, Tokenizer.load(model_folder), folder / "cache")
+    return {"data": prepared.facts, **prepared.refinement}
 
 
 def write_run(path: Path, facts: dict[str, Any], metrics: list[dict[str, Any]]) -> RunDir:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -19,6 +20,7 @@ from hfrecipes.recipe.manifest import write_manifest
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.recipe.rundir import RunDir
 
+from .client import main
 from .conftest import READ_ONLY_TOKEN, TOKEN, Hub
 from .facts import make_facts
 
@@ -135,6 +137,25 @@ def test_a_failed_push_leaves_the_run_whole_and_is_repeated_once(
     assert (third.commit, third.pushed, third.deleted) == (head["sha"], [], [])
     assert commits_of(hub, repo_id) == 2
     assert contents(run) == after
+
+
+def test_a_push_that_the_run_cannot_write_down_is_told_as_one(
+    at_hub: None, hub: Hub, run: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # What run.json is written by way of cannot be written, as on a disk that is read-only.
+    blocked = run.path / f".run.json.{os.getpid()}.part"
+    blocked.mkdir()
+    before = run.facts_file.read_bytes()
+    assert main(["publish", str(run.path), "--repo", "ada/read-only"]) == 0
+    told = capsys.readouterr()
+    head = hub.commits("ada/read-only")[-1]
+    assert f"Published {len(head['files']) - 1} files" in told.out and head["sha"] in told.out
+    assert f"warning: the run's facts do not say so, as they cannot be written: {run.facts_file}" in told.err
+    assert run.facts_file.read_bytes() == before
+    blocked.rmdir()
+    assert main(["publish", str(run.path), "--repo", "ada/read-only"]) == 0
+    assert "Nothing has changed" in capsys.readouterr().out
+    assert run.facts()["published"]["commit"] == head["sha"] and commits_of(hub, "ada/read-only") == 2
 
 
 def test_the_verb_says_what_failed_and_succeeds_the_second_time(hub: Hub, run: RunDir) -> None:

@@ -15,7 +15,7 @@ from hfrecipes.recipe.catalogue import CATEGORIES, TYPICAL_SHARES, CatalogueEntr
 from hfrecipes.recipe.catalogue_table import catalogue_table, size_of
 from hfrecipes.recipe.licenses import LICENSES
 from hfrecipes.recipe.problem import RecipeError
-from hfrecipes.recipe.sections import Source
+from hfrecipes.recipe.source_words import Source
 
 ENTRIES = load_catalogue()
 PYTHON = "PSF-2.0"  # SPDX's word; the Hub has none for Python's licence

@@ -237,7 +237,7 @@ def test_what_is_no_index_leads_nowhere(refused, part: str) -> None:
     assert "leads nowhere" in problem.message
 
 
-@pytest.mark.parametrize("number", ["0x" + "f" * 9000, "9" * 9000])
+@pytest.mark.parametrize("number", ["0x" + "f" * 9000, "9" * 9000, "9" * 299])
 def test_numbers_beyond_all_numbers_are_told_of(refused, number: str) -> None:
     (problem,) = refused(f"training.max_steps={number}")
     assert problem.message.startswith("training.max_steps is")

@@ -43,7 +43,7 @@ def _fits(value: object, schema: dict) -> bool:
     if kind not in schema["type"] and not (kind == "integer" and "number" in schema["type"]):
         return False
     if kind in ("integer", "number"):
-        return schema.get("minimum", value) <= value <= schema.get("maximum", value)
+        return abs(value) < 2**63 and schema.get("minimum", value) <= value <= schema.get("maximum", value)
     if kind == "array":
         return all(_fits(item, schema["items"]) for item in value)
     if kind == "object":
@@ -157,6 +157,8 @@ def test_guesses(word: str, known: list[str], guess: str | None) -> None:
         (None, {"type": "string"}, "x is empty (it is a string)"),
         (1, {"enum": [True, "1"]}, "x is 1, which it cannot be (did you mean 1? It is one of True, 1)"),
         (5, {"type": "integer", "maximum": 4}, "x is 5 (it is at most 4)"),
+        (10**299, {"type": "integer"}, "… (it is below 9.2e+18 in size)"),
+        (-1e300, {"type": "number"}, "x is -1e+300 (it is below 9.2e+18 in size)"),
         (5, {"type": "integer", "minimum": 6}, "x is 5 (it is at least 6)"),
         (5, {"type": "number", "minimum": 0, "maximum": 1}, "x is 5 (it is between 0 and 1)"),
         ("b", {"type": "string", "pattern": "^a"}, "x is 'b' (it has the form ^a)"),

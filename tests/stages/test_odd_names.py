@@ -46,4 +46,4 @@ def test_steps_of_a_pipeline_too(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["run", str(tmp_path / "all.yaml"), "--smoke", "--runs-dir", str(tmp_path / "r[/x]")]) == 0
     told = capsys.readouterr()
     assert "step 1 of 1: one (pretrain)" in told.err
-    assert "r[/x]/all/one: model model/" in told.out.replace("\n", "")
+    assert "r[/x]/all-smoke/one: model model/" in told.out.replace("\n", "")

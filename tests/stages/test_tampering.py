@@ -159,6 +159,29 @@ def test_a_hidden_run_and_names_with_brackets_are_no_patterns(finished: Path, tm
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["[x]", "x"]
 
 
+@pytest.mark.parametrize("name", ["run.json", "metrics.jsonl", "recipe.yaml", "README.md", "report.html"])
+def test_a_folder_in_the_place_of_a_file_is_refused_before_any_work(
+    name: str, finished: Path, tmp_path: Path
+) -> None:
+    place = cut_off(finished, tmp_path) / "base" / name
+    place.unlink(missing_ok=True)
+    place.mkdir()
+    with pytest.raises(RecipeError, match=f"{name}: error: is a folder, where a run writes a file"):
+        resume(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "model", "checkpoints/checkpoint-4"])
+def test_a_file_in_the_place_of_a_folder_is_refused_before_any_work(
+    name: str, finished: Path, tmp_path: Path
+) -> None:
+    place = cut_off(finished, tmp_path) / "base" / name
+    shutil.rmtree(place, ignore_errors=True)
+    place.write_text("mine")
+    with pytest.raises(RecipeError, match=f"{name}: error: is a file, where a run writes a folder"):
+        resume(tmp_path)
+    assert place.read_text() == "mine"
+
+
 def test_a_run_directory_that_is_the_whole_disk_is_refused(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "base").symlink_to("/")

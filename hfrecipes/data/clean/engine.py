@@ -102,7 +102,7 @@ def clean(
     if not isinstance(recipe.get("data.clean"), list):
         fix = "add rules, as in data: {clean: [{rule: gopher_quality}, {rule: dedup_exact}]}"
         raise RecipeError(Problem(recipe.where("data"), "data.clean names no rules", fix))
-    if not recipe.get(f"data.{role}"):
+    if not recipe.sources(role):
         where = recipe.where("data")
         raise RecipeError(
             Problem(where, f"data.{role} names no sources to clean", "name one, as in {path: rows.jsonl}")
@@ -189,8 +189,8 @@ def _fingerprint(recipe: Recipe, role: str, rules: list[Any]) -> str:
     """Changes with all that decides the cleaned documents."""
     said: list[Any] = [CODE_VERSION, role, parts.MAX_RECORDS, parts.MAX_BYTES, recipe.get("data.clean")]
     said += [[rule.name, list(rule.columns), rule.fingerprint] for rule in rules]
-    for index, source in enumerate(open_sources(recipe, role)):
-        spec = text_column(recipe, recipe.values["data"][role][index])
+    for source, (_, said_of_it) in zip(open_sources(recipe, role), recipe.sources(role), strict=True):
+        spec = text_column(recipe, said_of_it)
         function = spec.get("format")
         code = function_fingerprint(function, recipe.path.parent) if function else None
         said.append([spec, source.revision, code])

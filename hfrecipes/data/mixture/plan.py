@@ -9,7 +9,7 @@ a resumed training, another number of processes or of workers, and any prefetchi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +19,8 @@ from hfrecipes.data.mixture.weights import Weight, shares_at
 
 # Domains of keys: the order in a block, the order in a source.
 _IN_BLOCK, _IN_SOURCE = 1, 2
+# A share that is smaller is the rounding of another.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class MixturePlan:
         total: Samples in all.
         seed: Chooses the orders.
         block: Samples in a block: weights change between blocks only.
+        limits: The most samples of a source that are drawn, where that is bounded. The others then take its share.
     """
 
     weights: Mapping[str, Weight]
@@ -53,6 +56,7 @@ class MixturePlan:
     total: int
     seed: int = 0
     block: int = 1024
+    limits: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if list(self.weights) != list(self.lengths):
@@ -64,6 +68,11 @@ class MixturePlan:
                 raise ValueError(f"the source {name} has no rows")
         if self.total < 1 or self.block < 1:
             raise ValueError(f"total is {self.total} and block is {self.block}; both are at least 1")
+        if unknown := set(self.limits) - set(self.lengths):
+            raise ValueError(f"limits are given for {', '.join(sorted(unknown))}, which the mixture does not have")
+        if len(self.limits) == len(self.lengths) and sum(self.limits.values()) < self.total:
+            most = sum(self.limits.values())
+            raise ValueError(f"the limits of all sources allow {most:,} samples, and {self.total:,} are to be drawn")
 
     @property
     def num_blocks(self) -> int:
@@ -71,18 +80,27 @@ class MixturePlan:
 
     @cached_property
     def shares(self) -> np.ndarray:
-        """The planned share of each source in each block, `(num_blocks, sources)`."""
+        """The planned share of each source in each block, `(num_blocks, sources)`.
+
+        Raises:
+            ValueError: somewhere no source has a weight and samples left.
+        """
         progress = np.minimum((np.arange(self.num_blocks) + 0.5) * self.block / self.total, 1.0)
-        return shares_at(self.weights, progress)
+        shares = shares_at(self.weights, progress)
+        return limited_shares(shares, self._sizes, self._limits) if self.limits else shares
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """Samples of each source before each block, and after the last: `(num_blocks + 1, sources)` int64.
+        """Samples of each source before each block, and after the last: `(num_blocks + 1, sources)` int64."""
+        by_block = self.shares * self._sizes[:, None]
+        targets = np.concatenate([np.zeros((1, by_block.shape[1])), np.cumsum(by_block, axis=0)])
+        return cumulative_counts(targets, self._sizes, self._limits)
 
-        The last block counts as a whole one, even where `total` ends inside it.
-        """
-        targets = np.concatenate([np.zeros((1, self.shares.shape[1])), np.cumsum(self.shares, axis=0) * self.block])
-        return cumulative_counts(targets, self.block)
+    def drawn(self, index: int) -> np.ndarray:
+        """How many of the first `index` samples come from each source, `(sources,)` int64."""
+        block = min(index // self.block, self.num_blocks)
+        sources, _ = self._draws(block * self.block, index)
+        return self.counts[block] + np.bincount(sources, minlength=len(self._lengths))
 
     def locate(self, index: int) -> Place:
         """Where sample `index` comes from.
@@ -93,7 +111,7 @@ class MixturePlan:
         if not 0 <= index < self.total:
             raise IndexError(f"sample {index} of a mixture of {self.total:,}")
         block, position = divmod(index, self.block)
-        drawn = permute(position, self.block, key_of(self.seed, _IN_BLOCK, block))
+        drawn = permute(position, self._size(block), key_of(self.seed, _IN_BLOCK, block))
         source, rank = 0, drawn
         before, after = self._counts[block], self._counts[block + 1]
         while rank >= (taken := after[source] - before[source]):
@@ -125,7 +143,7 @@ class MixturePlan:
         for block in range(start // self.block, -(-stop // self.block)):
             first = block * self.block
             positions = np.arange(max(start - first, 0), min(stop - first, self.block))
-            drawn = permute_all(positions, self.block, key_of(self.seed, _IN_BLOCK, block))
+            drawn = permute_all(positions, self._size(block), key_of(self.seed, _IN_BLOCK, block))
             before, taken = self.counts[block], np.diff(self.counts[block : block + 2], axis=0)[0]
             ends = np.cumsum(taken)
             source = np.searchsorted(ends, drawn, side="right")
@@ -138,35 +156,82 @@ class MixturePlan:
     def _lengths(self) -> list[int]:
         return list(self.lengths.values())
 
+    def _size(self, block: int) -> int:
+        """Samples in a block; the last one may be shorter."""
+        return min(self.block, self.total - block * self.block)
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        sizes = np.full(self.num_blocks, self.block)
+        sizes[-1] = self._size(self.num_blocks - 1)
+        return sizes
+
+    @cached_property
+    def _limits(self) -> np.ndarray:
+        return np.array([float(self.limits.get(name, np.inf)) for name in self.lengths])
+
     @cached_property
     def _counts(self) -> list[list[int]]:
         return self.counts.tolist()  # plain numbers are faster than an array's, one at a time
 
 
-def cumulative_counts(targets: np.ndarray, block: int) -> np.ndarray:
+def limited_shares(shares: np.ndarray, sizes: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Shares by block of which none goes on when a source is used up; the others take its part by their own shares.
+
+    Args:
+        shares: `(num_blocks, sources)`, each row summing to 1.
+        sizes: `(num_blocks,)`, samples in each block.
+        limits: `(sources,)`, the most samples of each source, infinite where it has no limit.
+
+    Raises:
+        ValueError: somewhere no source with a share has anything left.
+    """
+    left, limited = limits.astype(np.float64), np.empty_like(shares)
+    for block, (wanted, size) in enumerate(zip(shares, sizes, strict=True)):
+        taken, missing = np.zeros_like(left), float(size)
+        while missing > _ROUNDING * size:
+            able = np.where(left - taken > _ROUNDING, wanted, 0.0)
+            if able.sum() <= 0:
+                progress = block / len(shares)
+                raise ValueError(f"from progress {progress:.3f} on, no source with a weight has rows left")
+            more = np.minimum(able / able.sum() * missing, left - taken)
+            taken += more
+            missing -= more.sum()
+        limited[block] = taken / size
+        left -= taken
+    return limited
+
+
+def cumulative_counts(targets: np.ndarray, sizes: np.ndarray, limits: np.ndarray) -> np.ndarray:
     """Whole numbers of samples by source that follow their targets, never fall, and sum to the samples of the blocks.
 
     What is left of a block after the whole parts goes to the largest remainders of what is still owed. The rest is carried on to
     the next block, so that a small source gets its share in time instead of being rounded away in each block.
 
     Args:
-        targets: `(num_blocks + 1, sources)`, not falling; row b sums to `b * block`.
-        block: Samples in a block.
+        targets: `(num_blocks + 1, sources)`, not falling; row b sums to the samples of the blocks before b.
+        sizes: `(num_blocks,)`, samples in each block.
+        limits: `(sources,)`, the most samples of each source.
 
     Returns:
-        Of the same shape, int64; each within 2 of its target.
+        Of the shape of the targets, int64; each within 2 of its target.
     """
     counts = np.zeros(targets.shape, dtype=np.int64)
-    now = [0] * targets.shape[1]
-    for number, target in enumerate(targets[1:].tolist(), start=1):
+    now, most = [0] * targets.shape[1], limits.tolist()
+    for number, (target, size) in enumerate(zip(targets[1:].tolist(), sizes.tolist(), strict=True), start=1):
         owed = [goal - count for goal, count in zip(target, now, strict=True)]
-        taken = [max(int(debt // 1), 0) for debt in owed]
+        able = [limit - count for limit, count in zip(most, now, strict=True)]
+        taken = [min(max(int(debt // 1), 0), left) for debt, left in zip(owed, able, strict=True)]
         by_rest = sorted(range(len(owed)), key=lambda source: taken[source] - owed[source])
-        left = block - sum(taken)
+        missing = size - sum(taken)
         # Sources that are ahead take nothing, which leaves the others up to one sample each too many.
-        order = by_rest if left >= 0 else [source for source in reversed(by_rest) if taken[source] > 0]
-        for source in order[: abs(left)]:
-            taken[source] += 1 if left > 0 else -1
+        order = (
+            [source for source in by_rest if taken[source] < able[source]]
+            if missing >= 0
+            else [source for source in reversed(by_rest) if taken[source] > 0]
+        )
+        for source in order[: abs(missing)]:
+            taken[source] += 1 if missing > 0 else -1
         now = [count + more for count, more in zip(now, taken, strict=True)]
         counts[number] = now
     return counts

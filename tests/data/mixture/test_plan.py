@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import numpy as np
@@ -64,27 +65,29 @@ def plans(draw: st.DrawFn) -> MixturePlan:
 @settings(deadline=None, max_examples=200)
 @given(plans())
 def test_shares_are_kept_at_every_block(plan: MixturePlan) -> None:
-    targets = np.concatenate([np.zeros((1, len(plan.lengths))), np.cumsum(plan.shares, axis=0) * plan.block])
-    assert (plan.counts.sum(axis=1) == np.arange(plan.num_blocks + 1) * plan.block).all()
+    ends = np.minimum(np.arange(plan.num_blocks + 1) * plan.block, plan.total)
+    by_block = plan.shares * np.diff(ends)[:, None]
+    targets = np.concatenate([np.zeros((1, len(plan.lengths))), np.cumsum(by_block, axis=0)])
+    assert (plan.counts.sum(axis=1) == ends).all()
     assert (np.diff(plan.counts, axis=0) >= 0).all()
     assert np.abs(plan.counts - targets).max() < 2
     found = plan.locate_all(0, plan.total)
-    for block in range(plan.total // plan.block):
-        seen = np.bincount(found[: (block + 1) * plan.block, 0], minlength=len(plan.lengths))
-        assert (seen == plan.counts[block + 1]).all()
+    for block, end in enumerate(ends):
+        seen = np.bincount(found[:end, 0], minlength=len(plan.lengths))
+        assert (seen == plan.counts[block]).all()
+        assert (plan.drawn(int(end)) == seen).all()
 
 
 @settings(deadline=None, max_examples=100)
 @given(plans())
 def test_each_pass_over_a_source_has_every_row_once(plan: MixturePlan) -> None:
-    found = plan.locate_all(0, plan.num_blocks * plan.block if plan.total % plan.block == 0 else plan.total)
-    drawn = plan.total // plan.block
+    found = plan.locate_all(0, plan.total)
     for source, length in enumerate(plan.lengths.values()):
         rows = found[found[:, 0] == source]
         for epoch in np.unique(rows[:, 2]):
             once = rows[rows[:, 2] == epoch, 1]
             assert len(set(once.tolist())) == len(once)
-        whole = int(plan.counts[drawn, source]) // length
+        whole = int(plan.counts[-1, source]) // length
         for epoch in range(whole):
             assert sorted(rows[rows[:, 2] == epoch, 1].tolist()) == list(range(length))
 
@@ -102,7 +105,7 @@ def test_a_small_source_is_not_rounded_away() -> None:
     plan = MixturePlan(
         {"big": Weight.of(0.999), "small": Weight.of(0.001)}, {"big": 10**6, "small": 100}, 100_000, 0, 64
     )
-    assert plan.counts[-1, 1] == pytest.approx(100_032 * 0.001, abs=2)
+    assert plan.counts[-1, 1] == pytest.approx(100_000 * 0.001, abs=2)
 
 
 def test_targets_with_a_source_that_ends_are_followed() -> None:
@@ -155,7 +158,35 @@ def test_counts_stay_within_two_of_targets_for_many_sources() -> None:
     for _ in range(50):
         shares = generator.dirichlet(np.full(40, 0.05), size=300)
         targets = np.concatenate([np.zeros((1, 40)), np.cumsum(shares, axis=0) * 16])
-        counts = cumulative_counts(targets, 16)
+        counts = cumulative_counts(targets, np.full(300, 16), np.full(40, np.inf))
         assert np.abs(counts - targets).max() < 2
         assert (np.diff(counts, axis=0) >= 0).all()
         assert (counts.sum(axis=1) == np.arange(301) * 16).all()
+
+
+@settings(deadline=None, max_examples=200)
+@given(plans(), st.data())
+def test_no_source_is_drawn_from_beyond_its_limit_and_the_others_share_what_it_leaves(
+    plan: MixturePlan, data: st.DataObject
+) -> None:
+    limits = {name: data.draw(st.integers(0, 200)) for name in plan.lengths if name != "always"}
+    limited = dataclasses.replace(plan, limits=limits)
+    allowed = np.array([limits.get(name, np.inf) for name in plan.lengths])
+    assert (limited.counts <= allowed).all()
+    ends = np.minimum(np.arange(plan.num_blocks + 1) * plan.block, plan.total)
+    assert (limited.counts.sum(axis=1) == ends).all()
+    assert np.bincount(limited.locate_all(0, plan.total)[:, 0], minlength=len(allowed)).tolist() == (
+        limited.counts[-1].tolist()
+    )
+    free = [number for number, name in enumerate(plan.lengths) if limits.get(name, plan.total) >= plan.total]
+    wanted = plan.shares[:, free] / plan.shares[:, free].sum(axis=1, keepdims=True)
+    got = limited.shares[:, free] / limited.shares[:, free].sum(axis=1, keepdims=True)
+    assert np.allclose(wanted, got)
+
+
+def test_a_mixture_whose_sources_are_used_up_is_refused() -> None:
+    weights = {"a": Weight.of(1), "b": Weight.of([[0, 1], [0.5, 1], [0.5, 0]])}
+    with pytest.raises(ValueError, match="no source with a weight has rows left"):
+        MixturePlan(weights, {"a": 10, "b": 10}, 100, 0, 10, {"a": 30}).shares  # noqa: B018
+    with pytest.raises(ValueError, match="allow 40 samples, and 100 are to be drawn"):
+        MixturePlan(weights, {"a": 10, "b": 10}, 100, 0, 10, {"a": 20, "b": 20})

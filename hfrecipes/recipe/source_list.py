@@ -1,0 +1,33 @@
+"""Where a recipe names its sources: in a list for each role; what is trained on may stand by name in a mixture instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hfrecipes.recipe.mixture_words import OF_MIXTURE
+from hfrecipes.recipe.yaml_reader import Keys
+
+ROLES = ("train", "eval", "test")
+
+_MIXTURE: Keys = ("data", "mixture", "sources")
+
+
+def sources_of(values: dict[str, Any], role: str) -> Iterator[tuple[Keys, dict[str, Any]]]:
+    """The keys and the spec of each source of a role, as the recipe says it.
+
+    Args:
+        values: The recipe as nested dicts and lists.
+        role: `train`, `eval` or `test`.
+    """
+    data = values.get("data") or {}
+    for index, spec in enumerate(data.get(role) or []):
+        yield ("data", role, index), spec
+    if role == "train":
+        mixed = (data.get("mixture") or {}).get("sources") or {}
+        yield from (((*_MIXTURE, name), spec) for name, spec in mixed.items() if spec is not None)
+
+
+def without_mixing(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec without the words that say how much of the source is trained on."""
+    return {word: value for word, value in spec.items() if word not in OF_MIXTURE}

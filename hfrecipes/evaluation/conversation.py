@@ -9,8 +9,8 @@ import torch
 from transformers import TextStreamer
 
 from hfrecipes.evaluation.generation import generation_config, max_prompt_tokens
-from hfrecipes.evaluation.mode import eval_mode
 from hfrecipes.evaluation.prompts import Message, Prompt, prompt_ids
+from hfrecipes.models.mode import eval_mode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

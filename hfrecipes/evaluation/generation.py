@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hfrecipes.evaluation.mode import eval_mode
 from hfrecipes.evaluation.prompts import Prompt, end_of_turn_ids, prompt_ids
+from hfrecipes.models.mode import eval_mode
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase

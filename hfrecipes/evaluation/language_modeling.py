@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from hfrecipes.evaluation.intervals import bootstrap_interval
-from hfrecipes.evaluation.mode import eval_mode
+from hfrecipes.models.mode import eval_mode
 
 IGNORED = -100
 # Enough tokens to tell whether a model's logits are its head over its decoder.

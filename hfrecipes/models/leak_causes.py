@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import torch
 
-if TYPE_CHECKING:
-    from hfrecipes.models.leakage import Check
+from hfrecipes.models.leak_check import Batch, Check
 
 Cause = Literal["position_ids", "attention_mask", "use_cache", "architecture"]
-Batch = dict[str, Any]
 
 # Cause -> the fault in words, and the mend.
 FAULTS: dict[Cause, tuple[str, str]] = {

@@ -191,6 +191,9 @@ def _samples(facts: dict[str, Any]) -> list[dict[str, str]]:
     found = []
     for sample in facts.get("samples") or []:
         parts = {key: _cut(str(sample[key])) for key in ("prompt", "completion", "reference") if sample.get(key)}
+        if sample.get("completion") == "":
+            # Left out, the others would be a choice.
+            parts["completion"] = "(empty)"
         found.append({"model": str(sample.get("model") or TUNED), **parts})
     return [sample for sample in found if "completion" in sample]
 

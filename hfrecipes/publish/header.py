@@ -6,9 +6,11 @@ from typing import Any
 
 import yaml
 
+from hfrecipes.publish.escaping import one_line
 from hfrecipes.publish.evaluations import TUNED, EvaluationRow, evaluation_rows
 from hfrecipes.publish.figures import dig
 from hfrecipes.publish.naming import is_hub_id
+from hfrecipes.publish.origin import name_of
 from hfrecipes.publish.tables import data_name, is_hub_dataset
 from hfrecipes.recipe.licenses import LICENSES
 
@@ -66,7 +68,7 @@ def render_header(facts: dict[str, Any], base_model: str | None = None) -> str:
     index = model_index(facts)
     if index:
         header["model-index"] = index
-    return yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=1000).rstrip()
+    return yaml.safe_dump(_on_lines(header), sort_keys=False, allow_unicode=True, width=1000).rstrip()
 
 
 def _tags(facts: dict[str, Any]) -> list[str]:
@@ -82,7 +84,16 @@ def model_index(facts: dict[str, Any]) -> list[dict[str, Any]]:
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
     results = [EvalResult(**_result(row, facts)) for row in evaluation_rows(facts) if TUNED in row.by_model]
-    return eval_results_to_model_index(str(facts.get("name") or "model"), results) if results else []
+    return _on_lines(eval_results_to_model_index(name_of(facts), results)) if results else []
+
+
+def _on_lines(value: Any) -> Any:
+    """Every string of nested dicts and lists on one line, in which nothing is told to a terminal or an editor."""
+    if isinstance(value, dict):
+        return {key: _on_lines(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_on_lines(entry) for entry in value]
+    return one_line(value) if isinstance(value, str) else value
 
 
 def _result(row: EvaluationRow, facts: dict[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,10 @@ _RELATIONS = ("adapter", "finetune", "merge", "quantized")
 _LIBRARIES = ("transformers", "peft")
 
 # What a page may be made to run or to load by, where it is not cleaned before it is shown.
-_ACTIVE_HTML = re.compile(r"<\s*(?:script|iframe|object|embed)\b|<[^>]*\son\w+\s*=|\bjavascript:", re.IGNORECASE)
+_ACTIVE_HTML = re.compile(
+    r"<\s*(?:script|iframe|object|embed)\b|<[^>]*\son\w+\s*=|(?:\](?:\(|:)\s*<?|<|=\s*[\"']?)\s*javascript:",
+    re.IGNORECASE,
+)
 
 # Completions may quote any path that the training text holds; they say nothing about this machine.
 _QUOTING_SECTION = "Samples"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hfrecipes.publish.naming import is_hub_id, portable_value
-from hfrecipes.recipe.manifest import MANIFEST, read_manifest
+from hfrecipes.recipe.manifest import read_manifest
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir
 
@@ -60,17 +60,13 @@ def choose_model_files(run: RunDir) -> tuple[list[Path], list[tuple[Path, str]]]
     Pushed is what the run wrote, by its manifest, without what nobody needs and what runs code or hides what is in it.
 
     Raises:
-        RecipeError: where there is no model, none in safetensors, or no list of what the run wrote.
+        RecipeError: where there is no model, or none in safetensors.
     """
     if not run.model.is_dir():
         raise RecipeError(
             Problem(str(run.path), "has no model/ folder", "finish the run: hfrecipes run RECIPE --resume")
         )
-    manifest = read_manifest(run.model)
-    if manifest is None:
-        fault = f"has no {MANIFEST}, in which a run says what it wrote"
-        raise RecipeError(Problem(str(run.model), fault, "make the model anew: hfrecipes run RECIPE --overwrite"))
-    written = set(manifest["files"])
+    written = set((read_manifest(run.model) or {"files": ()})["files"])
     chosen, staying = [], []
     for path in sorted(run.model.rglob("*")):
         if path.is_dir() and not path.is_symlink():

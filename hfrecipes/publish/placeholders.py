@@ -32,7 +32,9 @@ def placeholders(lines: list[Line], facts: dict[str, Any] | None = None) -> Iter
     """
     facts = facts or {}
     title = inline_text(name_of(facts))
-    names = sorted({markdown_cell(name) for name in _names(facts) if _PLACEHOLDER.search(name)}, key=len, reverse=True)
+    # Titles of metrics are written without underscores.
+    said = {spelt for name in _names(facts) for spelt in (name, name.replace("_", " "))}
+    names = sorted({markdown_cell(name) for name in said if _PLACEHOLDER.search(name)}, key=len, reverse=True)
     for line in lines:
         prose = "" if line.level == 1 and line.title == title else line.prose
         if prose.startswith(("|", "- ")):

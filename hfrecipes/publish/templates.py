@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hfrecipes.publish.escaping import code_span, fenced, inline_text, markdown_table
+from hfrecipes.publish.markdown import body_lines
 from hfrecipes.recipe.shipped import shipped_folder
 
 
@@ -17,7 +17,16 @@ def render_template(name: str, /, **values: Any) -> str:
     text = _environment().get_template(name).render(**values)
     # Half of a character, which JSON can hold and a file cannot.
     text = text.encode("utf-8", errors="replace").decode("utf-8")
-    return re.sub(r"\n{3,}", "\n\n", text) if name.endswith(".md.jinja") else text
+    return _without_gaps(text) if name.endswith(".md.jinja") else text
+
+
+def _without_gaps(markdown: str) -> str:
+    """The text with at most one empty line at a place, where what a template leaves out stood; code as it is."""
+    kept: list[str] = []
+    for line in body_lines(markdown, 1):
+        if line.in_code or line.text or (kept and kept[-1]):
+            kept.append(line.text)
+    return "\n".join(kept).rstrip("\n") + "\n"
 
 
 @cache

@@ -192,3 +192,15 @@ def test_without_facts_figures_are_not_compared() -> None:
 def test_paths_in_samples_are_the_models_words() -> None:
     facts = make_facts(samples=[{"model": "tuned", "prompt": "p", "completion": "open('/home/user/x.txt') or None"}])
     assert errors(render_card(facts, []), facts) == []
+
+
+def test_a_model_that_wrote_nothing_is_shown_to_have_written_nothing() -> None:
+    card = render_card(make_facts(samples=[{"model": "tuned", "prompt": "p", "completion": ""}]), [])
+    assert "Completion:\n\n```text\n(empty)\n```" in card
+
+
+def test_a_sample_is_shown_line_by_line_as_it_was_written() -> None:
+    text = "def a():\n    pass\n\n\n\ndef b():\n    pass"
+    card = render_card(make_facts(samples=[{"model": "tuned", "prompt": "p", "completion": text}]), [])
+    assert f"```text\n{text}\n```" in card
+    assert "\n\n\n" not in card.replace(text, "")

@@ -57,7 +57,7 @@ def test_what_the_run_did_not_write_stays(run: RunDir) -> None:
 
 def test_a_model_without_a_manifest_is_not_published(run: RunDir) -> None:
     (run.model / "manifest.json").unlink()
-    with pytest.raises(RecipeError, match="has no manifest.json"):
+    with pytest.raises(RecipeError, match=r"there is no manifest\.json"):
         plan_upload(run)
 
 

@@ -101,6 +101,7 @@ def test_tokens_in_facts_samples_and_weights_headers_are_refused(run: RunDir) ->
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(2)}, run.model / "extra.safetensors", metadata={"note": TOKEN})
+    write_manifest(run.model)
     # Facts are written without secrets; these were written by somebody else.
     facts = make_facts(samples=[{"model": "tuned", "prompt": "p", "completion": TOKEN}])
     run.facts_file.write_text(json.dumps(facts))

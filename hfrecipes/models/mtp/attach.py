@@ -1,0 +1,264 @@
+"""Heads put onto a causal language model, and the loss of all of them inside its forward pass."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForCausalLM
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from hfrecipes.models.mtp.anatomy import Anatomy, AnatomyError, find_anatomy
+from hfrecipes.models.mtp.heads import ChainedHeads, LayerCall, ParallelHeads
+from hfrecipes.models.mtp.saving import read_heads, split_state, write_heads
+from hfrecipes.objectives.linear_cross_entropy import chunked_cross_entropy, linear_cross_entropy
+from hfrecipes.objectives.mtp import head_sums, head_targets, row_weights
+
+HeadKind = Literal["parallel", "chained"]
+
+
+@dataclass
+class MTPOutput(CausalLMOutputWithPast):
+    """The output of a forward pass with labels.
+
+    Args:
+        head_losses: `(heads,)`, the sum of each head's cross-entropies over its own targets, without gradient.
+        head_targets: `(heads,)`, how many targets each has.
+    """
+
+    head_losses: Tensor | None = None
+    head_targets: Tensor | None = None
+
+
+def add_mtp_heads(model: Any, num_future_tokens: int = 4, heads: HeadKind = "parallel") -> Any:
+    """Gives a causal language model heads for the tokens after the next one.
+
+    With `labels`, the forward pass returns one loss over all heads (`MTPOutput`) and makes no logits; without, it is as it was:
+    the model's own head, its logits and its cache. The model stays of its class, and saves as one without heads.
+
+    Args:
+        model: Of transformers, with weights; not wrapped yet.
+        num_future_tokens: Tokens that are predicted at each position, the next one included.
+        heads: `parallel`: all read the trunk; `chained`: each reads the one before.
+
+    Returns:
+        The same object.
+
+    Raises:
+        ValueError: it has heads already, or their number cannot be.
+        AnatomyError: a part that they need is not found.
+    """
+    if num_future_tokens < 2:
+        raise ValueError(f"num_future_tokens is {num_future_tokens}; the model itself predicts one, so it is 2 or more")
+    if isinstance(model, MTPModel):
+        raise ValueError(f"{type(model).__name__} has heads for {model.num_future_tokens} tokens already")
+    anatomy = find_anatomy(model)
+    layer = anatomy.last_layer(model)
+    if heads == "parallel":
+        made: nn.Module = ParallelHeads(layer, num_future_tokens - 1)
+    elif heads == "chained":
+        made = ChainedHeads(layer, _only_norm(model, anatomy), num_future_tokens - 1)
+    else:
+        raise ValueError(f"heads is {heads!r}; it is parallel or chained")
+    # The name stays: config.architectures is read from it when the model is saved.
+    model.__class__ = type(type(model).__name__, (MTPModel, type(model)), {"__module__": type(model).__module__})
+    model.mtp_anatomy, model.mtp_weights = anatomy, [1.0] * num_future_tokens
+    model.mtp_heads = made
+    return model
+
+
+def _only_norm(model: Any, anatomy: Anatomy) -> nn.Module:
+    if len(anatomy.norms) != 1:
+        path = " and ".join(anatomy.norms) or "nothing"
+        fault = f"{type(model).__name__} has {path} between its last layer and its output embeddings"
+        raise AnatomyError(f"{fault}; chained heads need one norm there: take parallel ones")
+    width, embedded = model.get_output_embeddings().weight.shape[1], model.get_input_embeddings().weight.shape[1]
+    if width != embedded:
+        fault = f"{type(model).__name__} embeds tokens in {embedded} numbers and its output embeddings read {width}"
+        raise AnatomyError(f"{fault}; chained heads need both alike: take parallel ones")
+    return model.get_submodule(anatomy.norms[0])
+
+
+def load_mtp(folder: str | Path, **kwargs: Any) -> Any:
+    """Loads a model and the heads that were saved beside it.
+
+    Args:
+        folder: What `save_pretrained` wrote.
+        kwargs: Those of `AutoModelForCausalLM.from_pretrained`.
+
+    Raises:
+        ValueError: it holds no heads, or others than it says.
+    """
+    _, facts = read_heads(Path(folder))
+    model = add_mtp_heads(AutoModelForCausalLM.from_pretrained(folder, **kwargs), **facts)
+    model.load_heads(folder)
+    return model
+
+
+class MTPModel:
+    """Comes before a model's class in the bases.
+
+    Attributes:
+        mtp_heads: The heads beside the model's own.
+        mtp_weights: What the loss of each head counts, the model's own first; those of weight 0 are not run.
+        mtp_anatomy: Where the model has its parts.
+    """
+
+    mtp_heads: ParallelHeads | ChainedHeads
+    mtp_weights: list[float]
+    mtp_anatomy: Anatomy
+
+    @property
+    def num_future_tokens(self) -> int:
+        return len(self.mtp_heads) + 1
+
+    def forward(
+        self,
+        *args: Any,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As that of the model; with `labels`, the loss of all heads.
+
+        Args:
+            args: Those of the model.
+            labels: `(batch, tokens)`, not shifted, -100 where nothing is learnt.
+            num_items_in_batch: Tokens with a loss in the whole optimizer step; None for those of this batch.
+            kwargs: Those of the model.
+        """
+        if labels is None:
+            return super().forward(*args, **kwargs)
+        if kwargs.get("shift_labels") is not None:
+            raise ValueError("shift_labels are those of one head alone: give labels")
+        kwargs |= {"use_cache": False, "return_dict": True}
+        with _watched(self, self.mtp_anatomy.last_layer(self)) as seen:
+            outputs = super().forward(*args, **kwargs)
+        targets = head_targets(labels, self.num_future_tokens, kwargs.get("position_ids"))
+        loss, losses = self._loss(seen, targets, kwargs.get("input_ids", args[0] if args else None), num_items_in_batch)
+        sums, counts = head_sums(losses, targets)
+        # A mixture of experts asks for balance among them where it was told to (output_router_logits).
+        if getattr(outputs, "aux_loss", None) is not None:
+            loss = loss + self.router_aux_loss_coef * outputs.aux_loss.to(loss.device)
+        return MTPOutput(loss=loss, head_losses=sums, head_targets=counts)
+
+    def save_pretrained(
+        self, save_directory: str | Path, *args: Any, state_dict: dict[str, Tensor] | None = None, **kwargs: Any
+    ) -> Any:
+        """Saves the model as one without heads, and the heads beside it; `load_mtp` brings both back."""
+        model, heads = split_state(self.state_dict() if state_dict is None else state_dict)
+        saved = super().save_pretrained(save_directory, *args, state_dict=model, **kwargs)
+        if kwargs.get("is_main_process", True):
+            write_heads(Path(save_directory), heads, self._head_facts)
+        return saved
+
+    def load_heads(self, folder: str | Path) -> None:
+        """Loads the weights of heads that were saved beside a model.
+
+        Raises:
+            ValueError: they are not there, of another kind or number, or not whole.
+        """
+        heads, facts = read_heads(Path(folder))
+        if facts != self._head_facts:
+            raise ValueError(f"{folder} holds heads of another kind: {facts}, not {self._head_facts}")
+        try:
+            self.mtp_heads.load_state_dict(heads)
+        except RuntimeError as error:
+            raise ValueError(f"the heads in {folder} are not those of this model: {error}") from error
+
+    @property
+    def _head_facts(self) -> dict[str, Any]:
+        kind = "parallel" if isinstance(self.mtp_heads, ParallelHeads) else "chained"
+        return {"heads": kind, "num_future_tokens": self.num_future_tokens}
+
+    def _loss(
+        self, seen: _Seen, targets: Tensor, input_ids: Tensor | None, num_items: Tensor | int | None
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of all heads in one; and that of each target, `(heads, batch, tokens)`."""
+        active = [head for head, weight in enumerate(self.mtp_weights) if weight or head == 0]
+        hidden = torch.stack(self._hidden_states(seen, max(active) + 1, input_ids))[active]
+        fine = torch.promote_types(hidden.dtype, torch.float32)
+        counts = row_weights(targets, self.mtp_weights, num_items, fine)[active]
+        rows = hidden.flatten(0, 2), targets[active].flatten(), counts.flatten()
+        loss, flat = self._cross_entropy(*rows)
+        losses = flat.new_zeros(targets.shape)
+        losses[active] = flat.reshape(len(active), *targets.shape[1:])
+        return loss, losses
+
+    def _hidden_states(self, seen: _Seen, heads: int, input_ids: Tensor | None) -> list[Tensor]:
+        """What the output matrix reads for each head, the model's own first."""
+        found = [seen.output]
+        for head in range(heads - 1):
+            found.append(self._run_head(head, seen.call, found[-1], input_ids))
+        return found
+
+    def _run_head(self, head: int, call: LayerCall, before: Tensor, input_ids: Tensor | None) -> Tensor:
+        """One head, whose inner states are made anew for the gradient instead of being kept."""
+        if isinstance(self.mtp_heads, ParallelHeads):
+
+            def run(hidden: Tensor) -> Tensor:
+                shifted = LayerCall(hidden, call.args, call.kwargs, call.key)
+                return self.mtp_anatomy.normalise(self, self.mtp_heads(head, shifted))
+
+            return _lean(run, call.hidden)
+        if input_ids is None:
+            raise ValueError("chained heads read tokens: give input_ids, not inputs_embeds alone")
+        # Behind the last token stands nothing; what is put there is a target of no head.
+        ahead = head + 1
+        embedded = self.get_input_embeddings()(input_ids.roll(-ahead, 1))
+        return _lean(lambda *states: self.mtp_heads(head, call, *states), before, embedded)
+
+    def _cross_entropy(self, hidden: Tensor, targets: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        output, anatomy = self.get_output_embeddings(), self.mtp_anatomy
+        if type(output) is nn.Linear:
+            return linear_cross_entropy(
+                hidden, output.weight, targets, counts, bias=output.bias, softcap=anatomy.softcap, scale=anatomy.scale
+            )
+        # An adapter, or quantised weights: there is no one matrix to multiply with.
+        return chunked_cross_entropy(hidden, lambda rows: anatomy.finish(output(rows)), targets, counts)
+
+
+@dataclass
+class _Seen:
+    """What a forward pass was caught doing.
+
+    Args:
+        call: Of the last layer.
+        output: `(batch, tokens, width)`, what the output matrix would have read.
+    """
+
+    call: Any = None
+    output: Any = None
+
+
+@contextlib.contextmanager
+def _watched(model: Any, layer: nn.Module) -> Iterator[_Seen]:
+    """Catches the last layer's call; and the input of the output matrix, of which one position is left to multiply."""
+    seen = _Seen()
+
+    def catch_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.call = LayerCall.of(args, kwargs)
+
+    def catch_output(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        seen.output = args[0]
+        return (args[0][:, -1:], *args[1:])
+
+    handles = [
+        layer.register_forward_pre_hook(catch_call, with_kwargs=True),
+        model.get_output_embeddings().register_forward_pre_hook(catch_output),
+    ]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _lean(run: Any, *inputs: Tensor) -> Tensor:
+    return checkpoint(run, *inputs, use_reentrant=False) if torch.is_grad_enabled() else run(*inputs)

@@ -1,0 +1,42 @@
+"""Heads in a file beside a model that loads without them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+FILE = "mtp_heads.safetensors"
+PREFIX = "mtp_heads."
+
+
+def split_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights of the model, and those of its heads without their prefix."""
+    heads = {name.removeprefix(PREFIX): tensor for name, tensor in state.items() if name.startswith(PREFIX)}
+    return {name: tensor for name, tensor in state.items() if not name.startswith(PREFIX)}, heads
+
+
+def write_heads(folder: Path, heads: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Writes heads and what they are: kind and number."""
+    whole = {name: tensor.detach().contiguous().cpu() for name, tensor in heads.items()}
+    save_file(whole, folder / FILE, metadata={"format": "pt", "mtp": json.dumps(facts)})
+
+
+def read_heads(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights of heads, and what they are.
+
+    Raises:
+        ValueError: there is no such file, or it holds no heads.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no {FILE}: the model was saved without heads")
+    with safe_open(path, framework="pt") as file:
+        facts = (file.metadata() or {}).get("mtp")
+        if facts is None:
+            raise ValueError(f"{path} does not say what its heads are")
+        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(facts)  # noqa: SIM118

@@ -242,7 +242,9 @@ def load_by_the_files_names(model: Any, folder: Path) -> None:
     if info["missing_keys"]:
         fault = f"lacks weights of the model: {sorted(info['missing_keys'])[:3]}"
         raise RecipeError(Problem(str(folder), fault, "remove this folder: --resume takes an older one"))
-    model.load_state_dict(loaded.state_dict())
+    # What the model has beyond its class (heads of its own) lies beside, and is loaded by whoever put it there.
+    unexpected = model.load_state_dict(loaded.state_dict(), strict=False).unexpected_keys
+    assert not unexpected, unexpected
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,10 @@ from transformers import AutoModelForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from hfrecipes.models.mtp.anatomy import Anatomy, AnatomyError, find_anatomy
+from hfrecipes.models.mtp.decode import DecodesWithHeads
 from hfrecipes.models.mtp.heads import ChainedHeads, LayerCall, ParallelHeads
 from hfrecipes.models.mtp.saving import read_heads, split_state, write_heads
-from hfrecipes.objectives.linear_cross_entropy import chunked_cross_entropy, linear_cross_entropy
+from hfrecipes.objectives.linear_cross_entropy import IGNORED, chunked_cross_entropy, linear_cross_entropy
 from hfrecipes.objectives.mtp import head_sums, head_targets, row_weights
 
 HeadKind = Literal["parallel", "chained"]
@@ -29,7 +31,7 @@ class MTPOutput(CausalLMOutputWithPast):
 
     Args:
         head_losses: `(heads,)`, the sum of each head's cross-entropies over its own targets, without gradient.
-        head_targets: `(heads,)`, how many targets each has.
+        head_targets: `(heads,)`, how many targets each has; none where a head is not run.
     """
 
     head_losses: Tensor | None = None
@@ -66,8 +68,7 @@ def add_mtp_heads(model: Any, num_future_tokens: int = 4, heads: HeadKind = "par
         made = ChainedHeads(layer, _only_norm(model, anatomy), num_future_tokens - 1)
     else:
         raise ValueError(f"heads is {heads!r}; it is parallel or chained")
-    # The name stays: config.architectures is read from it when the model is saved.
-    model.__class__ = type(type(model).__name__, (MTPModel, type(model)), {"__module__": type(model).__module__})
+    model.__class__ = _with_heads(type(model))
     model.mtp_anatomy, model.mtp_weights = anatomy, [1.0] * num_future_tokens
     model.mtp_heads = made
     return model
@@ -101,7 +102,18 @@ def load_mtp(folder: str | Path, **kwargs: Any) -> Any:
     return model
 
 
-class MTPModel:
+def _with_heads(base: type) -> type:
+    """The class of a model with heads. The name stays: config.architectures is read from it when the model is saved."""
+
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return MTPModel.forward(self, *args, **kwargs)
+
+    # generate asks the forward pass for masks and positions, and feeds what it is said to take.
+    forward.__signature__ = inspect.signature(base.forward)
+    return type(base.__name__, (MTPModel, base), {"__module__": base.__module__, "forward": forward})
+
+
+class MTPModel(DecodesWithHeads):
     """Comes before a model's class in the bases.
 
     Attributes:
@@ -141,6 +153,9 @@ class MTPModel:
         with _watched(self, self.mtp_anatomy.last_layer(self)) as seen:
             outputs = super().forward(*args, **kwargs)
         targets = head_targets(labels, self.num_future_tokens, kwargs.get("position_ids"))
+        for head, weight in enumerate(self.mtp_weights):
+            if head and not weight:
+                targets[head] = IGNORED
         loss, losses = self._loss(seen, targets, kwargs.get("input_ids", args[0] if args else None), num_items_in_batch)
         sums, counts = head_sums(losses, targets)
         # A mixture of experts asks for balance among them where it was told to (output_router_logits).
@@ -155,7 +170,7 @@ class MTPModel:
         model, heads = split_state(self.state_dict() if state_dict is None else state_dict)
         saved = super().save_pretrained(save_directory, *args, state_dict=model, **kwargs)
         if kwargs.get("is_main_process", True):
-            write_heads(Path(save_directory), heads, self._head_facts)
+            write_heads(Path(save_directory), heads, self.head_facts)
         return saved
 
     def load_heads(self, folder: str | Path) -> None:
@@ -165,15 +180,15 @@ class MTPModel:
             ValueError: they are not there, of another kind or number, or not whole.
         """
         heads, facts = read_heads(Path(folder))
-        if facts != self._head_facts:
-            raise ValueError(f"{folder} holds heads of another kind: {facts}, not {self._head_facts}")
+        if facts != self.head_facts:
+            raise ValueError(f"{folder} holds heads of another kind: {facts}, not {self.head_facts}")
         try:
             self.mtp_heads.load_state_dict(heads)
         except RuntimeError as error:
             raise ValueError(f"the heads in {folder} are not those of this model: {error}") from error
 
     @property
-    def _head_facts(self) -> dict[str, Any]:
+    def head_facts(self) -> dict[str, Any]:
         kind = "parallel" if isinstance(self.mtp_heads, ParallelHeads) else "chained"
         return {"heads": kind, "num_future_tokens": self.num_future_tokens}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import Cache
 
 from hfrecipes.models.mtp.anatomy import first_tensor
 
@@ -19,7 +20,7 @@ class LayerCall:
     Args:
         hidden: `(batch, tokens, width)`, its input: what the trunk gives.
         args: Its other positional arguments.
-        kwargs: Its keyword arguments: mask, positions, rotary tables; no cache.
+        kwargs: Its keyword arguments: mask, positions, rotary tables.
         key: The keyword of its input; None where that comes first.
     """
 
@@ -29,8 +30,10 @@ class LayerCall:
     key: str | None = None
 
     @classmethod
-    def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LayerCall:
-        kwargs = {name: None if name in _CACHES else value for name, value in kwargs.items()}
+    def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any], cache: Cache | None = None) -> LayerCall:
+        """As a layer was called, with another cache, or none, in the place of the one it was given."""
+        args = tuple(cache if isinstance(value, Cache) else value for value in args)
+        kwargs = {name: cache if name in _CACHES else value for name, value in kwargs.items()}
         if args:
             return cls(args[0], args[1:], kwargs)
         key = "hidden_states"

@@ -1,0 +1,193 @@
+"""Training with multi-token prediction under the stock Trainer and TRL's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainingArguments
+
+from hfrecipes.models.mtp.attach import HeadKind, MTPModel, add_mtp_heads
+from hfrecipes.models.mtp.saving import FILE, PREFIX, write_heads
+from hfrecipes.objectives.mtp import Curriculum, head_weights
+from hfrecipes.trainers.language_modeling import PretrainTrainer, RecipeSFTTrainer
+
+
+@dataclass(frozen=True)
+class MTPSettings:
+    """How heads are trained.
+
+    Args:
+        num_future_tokens: Tokens that are predicted at each position, the next one included.
+        heads: `parallel` or `chained`.
+        loss_weight: What the loss of each head counts beside that of the model's own.
+        curriculum: `forward` adds one head after the other, `reverse` takes them away.
+    """
+
+    num_future_tokens: int = 4
+    heads: HeadKind = "parallel"
+    loss_weight: float = 0.3
+    curriculum: Curriculum = "none"
+
+
+@dataclass
+class MTPConfig(TrainingArguments):
+    """`TrainingArguments` with the words of multi-token prediction."""
+
+    num_future_tokens: int = field(
+        default=4, metadata={"help": "Tokens predicted at each position, the next included."}
+    )
+    heads: str = field(
+        default="parallel", metadata={"help": "parallel: all read the trunk; chained: each the one before."}
+    )
+    mtp_loss_weight: float = field(
+        default=0.3, metadata={"help": "What each further head counts beside the model's own."}
+    )
+    mtp_curriculum: str = field(
+        default="none", metadata={"help": "none, forward (heads are added), reverse (taken away)."}
+    )
+
+    @property
+    def settings(self) -> MTPSettings:
+        return MTPSettings(self.num_future_tokens, self.heads, self.mtp_loss_weight, self.mtp_curriculum)
+
+
+class MTPTrainerMixin:
+    """Comes before a trainer of ours in the bases.
+
+    Features:
+        * each step gives the heads their weights, by the curriculum;
+        * the loss is the model's own, over all heads; TRL's trainers would make one of the first head's logits alone;
+        * what is evaluated is the first head: the model as others will load it;
+        * each head's mean loss over its own targets is logged, `loss_head_1` and so on, exact over micro-batches,
+          processes and resumes;
+        * heads are saved, and loaded again, in a file beside the model; a checkpoint without them is refused.
+    """
+
+    mtp: MTPSettings
+
+    @property
+    def mtp_model(self) -> MTPModel:
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+    @property
+    def loss_bound(self) -> float:
+        """The loss of all heads, each of which may cost what one may."""
+        return super().loss_bound * sum(self.mtp_model.mtp_weights)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        progress = self.state.global_step / max(self.state.max_steps, 1)
+        weights = head_weights(self.mtp.num_future_tokens, self.mtp.loss_weight, progress, self.mtp.curriculum)
+        self.mtp_model.mtp_weights = weights
+        return super().training_step(*args, **kwargs)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        if not model.training:
+            self.mtp_model.mtp_weights = [1.0] + [0.0] * (self.mtp.num_future_tokens - 1)
+        loss, outputs = Trainer.compute_loss(self, model, inputs, True, num_items_in_batch)
+        sums = torch.stack([outputs["head_losses"].double(), outputs["head_targets"].double()])
+        if model.training:
+            self._head_sums = sums + self._head_sums
+        else:
+            loss = (sums[0, 0] / sums[1, 0].clamp_min(1)).to(loss.dtype)
+        return (loss, {"loss": loss}) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        if "loss" in logs:
+            sums, counts = self._all_head_sums()
+            means = {head: float(sums[head] / counts[head]) for head in range(len(sums)) if counts[head]}
+            logs |= {f"loss_head_{head + 1}": round(mean, 6) for head, mean in means.items()}
+            self._head_sums = 0.0
+        super().log(logs, *args, **kwargs)
+
+    def _all_head_sums(self) -> torch.Tensor:
+        """Sums of losses and targets by head since the last log call, over all processes: `(2, heads)`."""
+        if not isinstance(self._head_sums, torch.Tensor):
+            return torch.zeros(2, self.mtp.num_future_tokens)
+        if self.args.world_size == 1:
+            return self._head_sums
+        return self.accelerator.gather(self._head_sums[None]).sum(0)
+
+    _head_sums: torch.Tensor | float = 0.0
+
+    def accumulators(self) -> dict[str, Any]:
+        return {**super().accumulators(), "heads": self._all_head_sums().tolist()}
+
+    def restore_accumulators(self, saved: dict[str, Any]) -> None:
+        super().restore_accumulators(saved)
+        sums = torch.tensor(saved["heads"], dtype=torch.float64, device=self.args.device)
+        # Sums over all processes, so one of them goes on with them.
+        self._head_sums = sums if self.args.process_index == 0 else torch.zeros_like(sums)
+
+    # Saving and loading
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        folder = Path(output_dir or self.args.output_dir)
+        if self.args.should_save and not (folder / FILE).is_file():
+            # An adapter saves itself alone.
+            whole = self.model.state_dict() if state_dict is None else state_dict
+            heads = {name.split(PREFIX, 1)[1]: value for name, value in whole.items() if PREFIX in name}
+            write_heads(folder, heads, self.mtp_model.head_facts)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self.load_beside(Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        self.load_beside(Path(self.state.best_model_checkpoint))
+
+    def load_beside(self, folder: Path) -> None:
+        """The heads of a checkpoint; where the state is kept in parts, they are among those."""
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            self.mtp_model.load_heads(folder)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        missing = [name for name in load_result.missing_keys if PREFIX not in name]
+        super()._issue_warnings_after_load(
+            SimpleNamespace(missing_keys=missing, unexpected_keys=load_result.unexpected_keys)
+        )
+
+
+class MTPTrainer(MTPTrainerMixin, PretrainTrainer):
+    """Multi-token prediction with the stock Trainer.
+
+    Args:
+        model: A causal language model; heads are put onto it where it has none.
+        args: An `MTPConfig`.
+        kwargs: Those of `transformers.Trainer`.
+    """
+
+    def __init__(self, model: Any, args: TrainingArguments, *, mtp: MTPSettings | None = None, **kwargs: Any) -> None:
+        self.mtp = mtp or args.settings
+        if not isinstance(model, MTPModel):
+            add_mtp_heads(model, self.mtp.num_future_tokens, self.mtp.heads)
+        super().__init__(model=model, args=args, **kwargs)
+
+
+class MTPSFTTrainer(MTPTrainerMixin, RecipeSFTTrainer):
+    """Multi-token prediction with `trl.SFTTrainer`, full or beside an adapter.
+
+    Args:
+        model: With heads, or a causal language model that gets them.
+        args: An `SFTConfig`.
+        mtp: How the heads are trained.
+        kwargs: Those of `trl.SFTTrainer`.
+    """
+
+    def __init__(self, model: Any, args: Any, *, mtp: MTPSettings, **kwargs: Any) -> None:
+        self.mtp = mtp
+        if not isinstance(model, MTPModel):
+            add_mtp_heads(model, mtp.num_future_tokens, mtp.heads)
+        if kwargs.get("peft_config") is not None:
+            # `all-linear` would find the linear layers of the heads, too; these are trained whole.
+            kwargs["peft_config"].exclude_modules = rf".*{PREFIX[:-1]}.*"
+        super().__init__(model=model, args=args, **kwargs)
+        self.mtp_model.mtp_heads.requires_grad_(True)

@@ -1,0 +1,171 @@
+"""Multi-token prediction under the Trainer: one loss over all heads, exact in pieces, saved and resumed whole."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig, PeftModel
+from transformers import AutoModelForCausalLM
+from trl import SFTConfig
+
+from hfrecipes.callbacks.checkpoints import CheckpointCallback
+from hfrecipes.models.mtp.attach import load_mtp
+from hfrecipes.models.mtp.saving import FILE
+from hfrecipes.recipe.problem import RecipeError
+from hfrecipes.trainers.mtp import MTPConfig, MTPSettings, MTPSFTTrainer, MTPTrainer
+from tests.trainers.test_mixin import losses, make_trainer, rows
+from tests.trainers.test_resume import cut, history, model_of, same
+
+KINDS = ["parallel", "chained"]
+
+
+def trainer_of(model_type: str, folder: Path, settings: MTPSettings, **words: Any) -> MTPTrainer:
+    words = {"max_steps": 10, "save_steps": 3, "logging_steps": 4, "seed": 3, **words}
+    trainer = make_trainer(model_of(model_type), folder, cls=functools.partial(MTPTrainer, mtp=settings), **words)
+    trainer.add_callback(CheckpointCallback(trainer, None))
+    return trainer
+
+
+@pytest.mark.parametrize("model_type", ["llama", "gpt2", "gemma2"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_micro_batches_give_the_losses_of_one_batch(
+    model_type: str, kind: str, tiny_model: Callable, tmp_path: Path
+) -> None:
+    curves = []
+    for micro, accumulation in ((8, 1), (1, 8)):
+        trainer = make_trainer(
+            tiny_model(model_type),
+            tmp_path,
+            cls=functools.partial(MTPTrainer, mtp=MTPSettings(3, kind, 0.5)),
+            per_device_train_batch_size=micro,
+            gradient_accumulation_steps=accumulation,
+        )
+        trainer.train()
+        heads = [[entry[f"loss_head_{head}"] for head in (1, 2, 3)] for entry in trainer.state.log_history[:3]]
+        curves.append([*losses(trainer), *sum(heads, [])])
+    assert len(curves[0]) == 12
+    assert curves[0] == pytest.approx(curves[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("model_type", ["llama", "gpt2", "mixtral", "gpt_neox"])
+def test_a_cut_training_is_gone_on_with_bit_for_bit_heads_included(model_type: str, kind: str, tmp_path: Path) -> None:
+    settings = MTPSettings(3, kind, 0.5, "forward")
+    whole = trainer_of(model_type, tmp_path / "whole", settings)
+    whole.train()
+    cut(trainer_of(model_type, tmp_path / "cut", settings), 8)
+    resumed = trainer_of(model_type, tmp_path / "cut", settings)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.resumed_from.name == "checkpoint-6"
+    assert history(resumed) == history(whole)
+    assert same(whole, resumed)
+
+
+def test_a_checkpoint_without_heads_is_refused(tmp_path: Path) -> None:
+    settings = MTPSettings(2)
+    trainer_of("llama", tmp_path, settings, max_steps=3).train()
+    (tmp_path / "checkpoint-3" / FILE).unlink()
+    with pytest.raises((RecipeError, ValueError), match="saved without heads"):
+        trainer_of("llama", tmp_path, settings).train(resume_from_checkpoint=tmp_path / "checkpoint-3")
+
+
+def test_the_best_model_comes_back_with_its_heads(tmp_path: Path) -> None:
+    words = {"eval_strategy": "steps", "eval_steps": 3, "load_best_model_at_end": True, "metric_for_best_model": "loss"}
+    # The worst is called the best, so that it is not the last one.
+    trainer = trainer_of("llama", tmp_path, MTPSettings(2), greater_is_better=True, **words)
+    trainer.train()
+    best = Path(trainer.state.best_model_checkpoint)
+    assert best.name == "checkpoint-3"
+    kept = load_mtp(best).state_dict()
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in trainer.model.state_dict().items())
+
+
+def test_evaluation_is_that_of_the_first_head(tiny_model: Callable, tmp_path: Path) -> None:
+    trainer = make_trainer(
+        tiny_model(), tmp_path, cls=functools.partial(MTPTrainer, mtp=MTPSettings(3)), eval_strategy="steps"
+    )
+    measured = trainer.evaluate()["eval_loss"]
+    batch = trainer.data_collator(rows()[:8] if isinstance(rows(), list) else [rows()[n] for n in range(len(rows()))])
+    plain = tiny_model()
+    plain.load_state_dict(trainer.model.state_dict(), strict=False)
+    with torch.no_grad():
+        expected = [
+            float(plain(**{name: value[n : n + 8] for name, value in batch.items()}).loss)
+            for n in range(0, len(batch["labels"]), 8)
+        ]
+    assert measured == pytest.approx(sum(expected) / len(expected), rel=0.05)
+
+
+@pytest.mark.parametrize(("curriculum", "expected"), [("forward", [1, 1, 2, 2, 3, 3]), ("reverse", [3, 3, 2, 2, 1, 1])])
+def test_a_curriculum_brings_heads_in_one_after_the_other(
+    curriculum: str, expected: list[int], tiny_model: Callable, tmp_path: Path
+) -> None:
+    trainer = make_trainer(
+        tiny_model(),
+        tmp_path,
+        cls=functools.partial(MTPTrainer, mtp=MTPSettings(3, "parallel", 0.5, curriculum)),
+        max_steps=6,
+    )
+    trainer.train()
+    logged = [sum(f"loss_head_{head}" in entry for head in (1, 2, 3)) for entry in trainer.state.log_history[:6]]
+    assert logged == expected
+
+
+@pytest.mark.parametrize("adapted", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_heads_learn_under_trls_trainer_too(kind: str, adapted: bool, tiny_model: Callable, tmp_path: Path) -> None:
+    """TRL makes a loss of its own from the logits of the first head, which would leave the others without a gradient."""
+    ids = [[1, *range(3, 3 + length)] for length in (6, 9, 12, 7)]
+    dataset = Dataset.from_list([{"input_ids": row, "labels": [-100, *row[1:]]} for row in ids])
+    config = SFTConfig(
+        str(tmp_path), use_cpu=True, max_steps=2, bf16=False, report_to="none", save_strategy="no", gradient_checkpointing=False,
+        dataset_kwargs={"skip_prepare_dataset": True}, logging_steps=1, learning_rate=1e-2,
+    )  # fmt: skip
+    adapter = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM") if adapted else None
+    torch.manual_seed(0)
+    trainer = MTPSFTTrainer(
+        tiny_model(),
+        config,
+        mtp=MTPSettings(3, kind, 0.5),
+        train_dataset=dataset,
+        peft_config=adapter,
+        processing_class=_tokenizer(tmp_path),
+    )
+    heads = trainer.mtp_model.mtp_heads
+    before = {name: parameter.clone() for name, parameter in heads.named_parameters()}
+    trainer.train()
+    assert all(
+        not torch.equal(parameter, before[name]) for name, parameter in heads.named_parameters() if "bias" not in name
+    )
+    assert "loss_head_3" in trainer.state.log_history[0]
+    trainer.save_model(str(tmp_path / "saved"))
+    if adapted:
+        assert isinstance(trainer.model, PeftModel)
+        assert not any("lora" in name for name, _ in heads.named_parameters())
+    else:
+        AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
+        saved = load_mtp(tmp_path / "saved").mtp_heads.state_dict()
+        assert all(torch.equal(tensor, saved[name]) for name, tensor in heads.state_dict().items())
+    assert (tmp_path / "saved" / FILE).is_file()
+
+
+def test_words_of_its_own_configuration(tiny_model: Callable, tmp_path: Path) -> None:
+    args = MTPConfig(str(tmp_path), use_cpu=True, num_future_tokens=2, heads="chained", mtp_loss_weight=0.1)
+    trainer = MTPTrainer(tiny_model(), args, train_dataset=rows())
+    assert trainer.mtp == MTPSettings(2, "chained", 0.1, "none")
+    assert trainer.mtp_model.num_future_tokens == 2
+
+
+def _tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    from hfrecipes.tokenization.training import train_tokenizer
+
+    train_tokenizer(["some text to learn from"] * 3, 300, folder / "tokenizer")
+    return AutoTokenizer.from_pretrained(folder / "tokenizer")

@@ -8,6 +8,7 @@ from typing import Any
 # Public names and where they live; imported when first used, so that `import hfrecipes` costs nothing.
 _PUBLIC = {
     "Curriculum": "hfrecipes.data.mixture.mixture",
+    "CurriculumCallback": "hfrecipes.callbacks.curriculum",
     "Mixture": "hfrecipes.data.mixture.mixture",
     "Problem": "hfrecipes.recipe.problem",
     "Recipe": "hfrecipes.recipe.loader",

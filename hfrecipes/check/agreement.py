@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hfrecipes.check.continued import continued_problems
+from hfrecipes.check.objective import objective_problems
 from hfrecipes.models.foreign_code import code_problems
+from hfrecipes.models.recipe_tokenizer import extends
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem
 from hfrecipes.recipe.resolve import DEFAULT_EVAL_STEPS
@@ -48,6 +51,8 @@ def agreement_problems(recipe: Recipe, num_processes: int) -> list[Problem]:
         *_schedule_problems(recipe),
         *_rate_problems(recipe),
         *_packing_problems(recipe),
+        *continued_problems(recipe),
+        *objective_problems(recipe),
     ]
 
 
@@ -63,18 +68,25 @@ def _model_problems(recipe: Recipe, num_processes: int) -> Iterator[Problem]:
     elif config is not None and tokenizer is None:
         fix = "add tokenizer: a Hub id or folder, or {vocab_size: 4096} to train one on data.train"
         yield Problem(recipe.where("model.config"), "model.tokenizer is missing: a config has none of its own", fix)
-    if isinstance(tokenizer, dict) and tokenizer.get("vocab_size") is None:
-        yield Problem(recipe.where("model.tokenizer"), "model.tokenizer.vocab_size is missing", "say how many entries")
-    elif isinstance(tokenizer, dict) and tokenizer["vocab_size"] > MOST_ENTRIES:
-        fault = f"model.tokenizer.vocab_size is {tokenizer['vocab_size']:,}"
-        yield Problem(recipe.where("model.tokenizer.vocab_size"), fault, f"it is at most {MOST_ENTRIES:,}")
-    elif isinstance(tokenizer, dict) and name is not None and config is None:
-        fix = "remove model.tokenizer, or train random weights with model.config"
-        fault = f"a tokenizer trained here gives ids that the weights of {name} have never seen"
-        yield Problem(recipe.where("model.tokenizer"), fault, fix)
+    if isinstance(tokenizer, dict) and not extends(recipe):
+        yield from _trained_tokenizer_problems(recipe, tokenizer.get("vocab_size"))
     if recipe.get("model.device_map") and num_processes > 1:
         fault = f"model.device_map spreads one process's model, and {num_processes} processes are asked for"
         yield Problem(recipe.where("model.device_map"), fault, "remove it: each process takes its own device")
+
+
+def _trained_tokenizer_problems(recipe: Recipe, entries: int | None) -> Iterator[Problem]:
+    name = recipe.get("model.name_or_path")
+    if entries is None:
+        fix = "say how many entries, or extend: N to add to the model's own"
+        yield Problem(recipe.where("model.tokenizer"), "model.tokenizer.vocab_size is missing", fix)
+    elif entries > MOST_ENTRIES:
+        fault = f"model.tokenizer.vocab_size is {entries:,}"
+        yield Problem(recipe.where("model.tokenizer.vocab_size"), fault, f"it is at most {MOST_ENTRIES:,}")
+    elif name is not None and recipe.get("model.config") is None:
+        fix = "say extend: N to add to its own, or train random weights with model.config"
+        fault = f"a tokenizer trained here gives ids that the weights of {name} have never seen"
+        yield Problem(recipe.where("model.tokenizer"), fault, fix)
 
 
 def _quantization_problems(recipe: Recipe) -> Iterator[Problem]:
@@ -101,7 +113,7 @@ def _quantization_problems(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _source_problems(recipe: Recipe) -> Iterator[Problem]:
-    if not recipe.sources("train"):
+    if not recipe.sources("train") and recipe.get("data.mixture") is None:
         fault = "data.train names no source" if "train" in recipe.get("data", {}) else "data.train is missing"
         fix = "add a source, as in train: [{path: train.jsonl}] or [{name: python_docstrings, split: train}]"
         yield Problem(recipe.where("data.train"), fault, fix)

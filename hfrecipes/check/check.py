@@ -9,6 +9,7 @@ from hfrecipes.check.agreement import agreement_problems
 from hfrecipes.check.data import data_problems, scan_sources, shape_problems
 from hfrecipes.check.launch import RUNS, launch_problems
 from hfrecipes.check.lengths import length_problems
+from hfrecipes.check.long_context import chained_rope_problems, long_context_problems
 from hfrecipes.check.model import look_at_model, model_problems
 from hfrecipes.check.publish import publish_problems
 from hfrecipes.check.security import security_problems
@@ -55,7 +56,7 @@ def _pipeline_problems(
         steps = expand_steps(pipeline, run_dir)
     except RecipeError as error:
         return error.problems
-    problems: list[Problem] = []
+    problems = chained_rope_problems(steps, run_dir)
     for step in steps:
         promised = [run_dir / name for name in step.uses]
         problems += _recipe_problems(step.recipe, hardware, num_processes, publish, run_dir, promised)
@@ -77,6 +78,7 @@ def _recipe_problems(
     problems = [
         *agreement_problems(recipe, num_processes),
         *model_problems(recipe, model),
+        *long_context_problems(recipe, model.config),
         *unreadable,
         *shapes,
         *data_problems(recipe, scans),

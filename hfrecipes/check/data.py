@@ -11,10 +11,10 @@ from hfrecipes.check.agreement import named_sources
 from hfrecipes.check.dotted import UnknownNames, missing_part
 from hfrecipes.check.hub import repository_problems
 from hfrecipes.check.promised import is_promised
+from hfrecipes.check.refinement import columns_of_rules, refinement_problems
 from hfrecipes.check.rows import Scan, answerless, named_places, scan_rows
 from hfrecipes.data import embedded
-from hfrecipes.data.augment.augment import make_methods
-from hfrecipes.data.clean.registry import rule_problems
+from hfrecipes.data.mixture.settings import mixture_settings
 from hfrecipes.data.sources import open_source
 from hfrecipes.data.splits.settings import split_settings
 from hfrecipes.data.tasks import task_problems
@@ -32,15 +32,16 @@ _EMBEDDED_COLUMNS: dict[str, tuple[str, ...]] = {
 def scan_sources(recipe: Recipe, promised: Iterable[Path]) -> list[Scan]:
     """Looks at every source: local ones are read in full, Hub ones are asked for, embedded ones are known."""
     scans = []
+    trained, read_by_rules = {key for key, _ in recipe.sources("train")}, columns_of_rules(recipe)
     for key, spec in named_sources(recipe):
         name, path = spec.get("name"), spec.get("path")
         if bool(name) == bool(path):
             continue  # said by the agreement of words
         scan = Scan(key)
         if path and not is_promised(path, promised):
-            scan = scan_rows(recipe, key, spec)
+            scan = scan_rows(recipe, key, spec, read_by_rules if key in trained else ())
         elif name in embedded.NAMES:
-            scan = _known(recipe, key, spec)
+            scan = _known(recipe, key, spec, read_by_rules if key in trained else ())
         elif name:
             where = recipe.where(f"{key}.name")
             scan.problems += repository_problems(name, "dataset", spec.get("revision"), where)
@@ -53,10 +54,22 @@ def scan_sources(recipe: Recipe, promised: Iterable[Path]) -> list[Scan]:
 
 def data_problems(recipe: Recipe, scans: list[Scan]) -> list[Problem]:
     """What the scans found, and where it does not fit the rest of the recipe."""
-    found = [*_split_problems(recipe), *chain.from_iterable(scan.problems for scan in scans)]
+    found = [
+        *_mixture_problems(recipe),
+        *_split_problems(recipe),
+        *chain.from_iterable(scan.problems for scan in scans),
+    ]
     found += _repeat_problems(recipe, scans)
     found += _overlap_problems(recipe, scans)
     return [*found, *_task_problems(recipe, scans), *_refinement_problems(recipe)]
+
+
+def _mixture_problems(recipe: Recipe) -> list[Problem]:
+    try:
+        mixture_settings(recipe)
+    except RecipeError as error:
+        return error.problems
+    return []
 
 
 def _split_problems(recipe: Recipe) -> list[Problem]:
@@ -64,22 +77,21 @@ def _split_problems(recipe: Recipe) -> list[Problem]:
         split_settings(recipe)
     except RecipeError as error:
         return error.problems
-    said = any(spec.get("split") for _, spec in named_sources(recipe))
+    said = {spec.get("split") for _, spec in named_sources(recipe)} - {None}
+    fix = "say split: train under data.train, and split: validation under data.eval"
     if recipe.get("data.splits") and not said:
-        fix = "say split: train under data.train, and split: validation under data.eval"
         return [Problem(recipe.where("data.splits"), "data.splits deals nothing: no source says split:", fix)]
+    if recipe.get("data.splits.folds") and "validation" not in said:
+        fault = "no fold is measured: no source says split: validation"
+        return [Problem(recipe.where("data.splits.folds"), fault, fix)]
     return []
 
 
 def _refinement_problems(recipe: Recipe) -> list[Problem]:
     """What keeps the rows from being cleaned or augmented."""
-    problems = rule_problems(recipe) if recipe.get("data.clean") else []
+    problems = refinement_problems(recipe)
     for index, rule in enumerate(recipe.get("data.clean", [])):
         problems += dotted_problems(recipe, f"data.clean.{index}.classifier") if rule.get("classifier") else []
-    try:
-        make_methods(recipe.get("data.augment", []), recipe.find_file, recipe.where("data.augment"))
-    except RecipeError as error:
-        problems += error.problems
     return problems
 
 
@@ -99,13 +111,20 @@ def dotted_problems(recipe: Recipe, key: str) -> list[Problem]:
     return [Problem(recipe.where(key), f"{key}: {missing[0]}", missing[1])] if missing else []
 
 
-def _known(recipe: Recipe, key: str, spec: dict[str, Any]) -> Scan:
+def _known(recipe: Recipe, key: str, spec: dict[str, Any], read_by_rules: Iterable[str]) -> Scan:
     """An embedded source: its rows are correct by construction, so only what the recipe says of it can be wrong."""
     scan = Scan(key)
+    columns, splits = _EMBEDDED_COLUMNS[spec["name"]], recipe.get("data.splits", {}) if spec.get("split") else {}
+    readers = [("data.clean", column) for column in read_by_rules]
+    readers += [(f"data.splits.{word}", splits[word]) for word in ("by", "group") if splits.get(word, "file") != "file"]
+    for reader, column in readers:
+        if column not in columns:
+            fault = f"{reader} reads the column {column!r}, and {spec['name']} has {' and '.join(columns)}"
+            scan.problems.append(Problem(recipe.where(reader), fault, "take another source, or leave it out"))
     try:
         open_source(spec, recipe, recipe.where(key))
     except RecipeError as error:
-        scan.problems = error.problems
+        scan.problems += error.problems
     if not spec.get("columns") and not spec.get("format"):
         scan.columns = _EMBEDDED_COLUMNS[spec["name"]]
         scan.conversational = "completion" in scan.columns
@@ -113,7 +132,7 @@ def _known(recipe: Recipe, key: str, spec: dict[str, Any]) -> Scan:
 
 
 def _repeat_problems(recipe: Recipe, scans: list[Scan]) -> Iterator[Problem]:
-    for scan in _of_role(scans, "train"):
+    for scan in _of_role(recipe, scans, "train"):
         if scan.repeats:
             first, second = scan.repeats[0]
             fault = f"{len(scan.repeats):,} of {scan.num_rows:,} rows say what an earlier row says"
@@ -123,8 +142,8 @@ def _repeat_problems(recipe: Recipe, scans: list[Scan]) -> Iterator[Problem]:
 
 def _overlap_problems(recipe: Recipe, scans: list[Scan]) -> Iterator[Problem]:
     """Rows that are trained on and measured on: the measure would tell what was learnt by heart."""
-    trained = _of_role(scans, "train")
-    for scan in [*_of_role(scans, "eval"), *_of_role(scans, "test")]:
+    trained = _of_role(recipe, scans, "train")
+    for scan in [*_of_role(recipe, scans, "eval"), *_of_role(recipe, scans, "test")]:
         pairs = [
             (place, other.places[content])
             for content, place in scan.places.items()
@@ -132,7 +151,8 @@ def _overlap_problems(recipe: Recipe, scans: list[Scan]) -> Iterator[Problem]:
             if content in other.places
         ]
         if pairs:
-            fault = f"{len(pairs):,} of the {scan.num_rows:,} rows of {scan.key} also stand in data.train"
+            there = "data.mixture" if recipe.get("data.mixture") else "data.train"
+            fault = f"{len(pairs):,} of the {scan.num_rows:,} rows of {scan.key} also stand in {there}"
             shown = named_places([f"{one} = {other}" for one, other in pairs])
             fix = f"{shown}; remove them, or give both sources a split:"
             yield Problem(recipe.where(scan.key), fault, fix)
@@ -184,12 +204,13 @@ def _text_problems(recipe: Recipe, scan: Scan) -> Iterator[Problem]:
 def _task_problems(recipe: Recipe, scans: list[Scan]) -> Iterator[Problem]:
     if recipe.get("evaluation.task") is None:
         return
-    for scan in _of_role(scans, "test") or _of_role(scans, "eval"):
+    for scan in _of_role(recipe, scans, "test") or _of_role(recipe, scans, "eval"):
         if scan.columns == ("text",):
             fault = f"evaluation.task asks and compares answers, and {scan.key} has text only"
             fix = "give prompt and completion, or messages, in data.test; or remove evaluation.task"
             yield Problem(recipe.where("evaluation.task"), fault, fix)
 
 
-def _of_role(scans: list[Scan], role: str) -> list[Scan]:
-    return [scan for scan in scans if scan.key.startswith(f"data.{role}.")]
+def _of_role(recipe: Recipe, scans: list[Scan], role: str) -> list[Scan]:
+    keys = {key for key, _ in recipe.sources(role)}
+    return [scan for scan in scans if scan.key in keys]

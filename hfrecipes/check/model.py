@@ -14,6 +14,7 @@ from hfrecipes.models.adapters import is_adapter, refuse_damaged_adapter
 from hfrecipes.models.config import DEPTHS, MOST_LAYERS
 from hfrecipes.models.foreign_code import config_problems
 from hfrecipes.models.integrity import CONFIG, read_settings, refuse_damaged_model
+from hfrecipes.models.rope_config import rope_change
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import DEFAULT_CONTEXT
@@ -169,6 +170,8 @@ def _shape_problems(config: dict[str, Any], where: str) -> Iterator[Problem]:
 
 
 def _position_problems(recipe: Recipe, config: dict[str, Any], where: str) -> Iterator[Problem]:
+    if rope_change(recipe) is not None:
+        return  # they become other ones
     key, length = context_length(recipe)
     positions = _number(config, "max_position_embeddings", "n_positions")
     if length is not None and positions and length > positions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 from hfrecipes.data.formats import Example, example_texts, is_conversational, to_examples
 from hfrecipes.data.hashing import stable_key
-from hfrecipes.data.local import shown
+from hfrecipes.data.local import parse_json, shown
+from hfrecipes.data.messages import listed
 from hfrecipes.data.row import Row
 from hfrecipes.data.settings import text_column
 from hfrecipes.data.sources import open_source
@@ -49,15 +49,26 @@ class Scan:
     problems: list[Problem] = field(default_factory=list)
 
 
-def scan_rows(recipe: Recipe, key: str, spec: dict[str, Any]) -> Scan:
-    """Reads a local source from beginning to end. A `format` function is not run: its rows are only read."""
+def scan_rows(recipe: Recipe, key: str, spec: dict[str, Any], read_by_rules: Iterable[str] = ()) -> Scan:
+    """Reads a local source from beginning to end. A `format` function is not run: its rows are only read.
+
+    Args:
+        recipe: The recipe.
+        key: The source's place in it.
+        spec: What stands there.
+        read_by_rules: Columns that rules of cleaning read beside the text.
+    """
     scan = Scan(key)
     faults: dict[str, list[str]] = {}
     sample: EvenSample = EvenSample(SAMPLE_ROWS)
     spec = text_column(recipe, spec)
     try:
-        for row in open_source(spec, recipe, recipe.where(key)).rows():
+        source = open_source(spec, recipe, recipe.where(key))
+        for row in source.rows():
             scan.num_rows += 1
+            for column in read_by_rules:
+                if column not in row.values:
+                    faults.setdefault(_missing_column(column, row), []).append(row.where)
             example = row.values if spec.get("format") else _example(row, spec, faults)
             if example is None:
                 continue
@@ -65,6 +76,7 @@ def scan_rows(recipe: Recipe, key: str, spec: dict[str, Any]) -> Scan:
             if not spec.get("format"):
                 _note_shape(scan, example)
                 sample.add((row.where, example))
+        scan.problems += [Problem(recipe.where(key), note, "", "warning") for note in source.notes()]
     except RecipeError as error:
         scan.problems += [_with_others(problem, recipe.find_file(spec["path"])) for problem in error.problems]
     scan.sample = sample.items()
@@ -73,6 +85,11 @@ def scan_rows(recipe: Recipe, key: str, spec: dict[str, Any]) -> Scan:
         fault = f"the rows of {spec['path']} pass through {spec['format']}, which is not run here"
         scan.problems.append(Problem(recipe.where(f"{key}.format"), fault, "", "unchecked"))
     return scan
+
+
+def _missing_column(column: str, row: Row) -> str:
+    fault = f"there is no column {column!r}, which data.clean reads; the columns are {listed(row.values)}"
+    return f"{fault}\nsay which one to read with column:"
 
 
 def content_of(example: Example) -> int:
@@ -137,7 +154,7 @@ def malformed_lines(file: Path) -> list[int]:
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                well_formed = not line.strip() or isinstance(json.loads(line.decode("utf-8-sig")), dict)
+                well_formed = not line.strip() or isinstance(parse_json(line.decode("utf-8-sig"), ""), dict)
             except ValueError:
                 well_formed = False
             if not well_formed:

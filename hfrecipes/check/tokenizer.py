@@ -9,9 +9,10 @@ from typing import Any
 from hfrecipes.check.hub import hub_file, hub_unreachable, malformed_id
 from hfrecipes.check.promised import is_promised
 from hfrecipes.check.rows import Scan
-from hfrecipes.models.recipe_tokenizer import obtain_tokenizer
+from hfrecipes.models.recipe_tokenizer import extends, obtain_tokenizer, without_extension
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.tokenization.extension import extension_problem
 from hfrecipes.tokenization.files import TOKENIZER, is_folder_name
 from hfrecipes.tokenization.tokenizer import Tokenizer, training_chat_template
 
@@ -22,8 +23,11 @@ _SLOW_FILES = ("*.model", "vocab.json", "vocab.txt", "merges.txt", "tekken.json"
 def look_at_tokenizer(recipe: Recipe, promised: Iterable[Path]) -> tuple[Tokenizer | None, list[Problem]]:
     """The recipe's tokenizer; None where it cannot be looked at before the run, and why.
 
-    One that is trained on the recipe's data does not exist before the run. It is made to fit, so it needs no check.
+    One that is trained on the recipe's data does not exist before the run. It is made to fit, so it needs no check; of one
+    that is extended, what it is made from is looked at.
     """
+    if extends(recipe):
+        return _to_extend(recipe, promised)
     key = tokenizer_key(recipe)
     named = recipe.get(key)
     if problems := list(_template_file_problems(recipe)):
@@ -40,6 +44,14 @@ def look_at_tokenizer(recipe: Recipe, promised: Iterable[Path]) -> tuple[Tokeniz
         ]
         return None, fault if key == "model.tokenizer" else []
     return _on_hub(recipe, key, named)
+
+
+def _to_extend(recipe: Recipe, promised: Iterable[Path]) -> tuple[Tokenizer | None, list[Problem]]:
+    if recipe.get("model.name_or_path") is None:
+        return None, []  # said by the agreement of words
+    tokenizer, problems = look_at_tokenizer(without_extension(recipe), promised)
+    fault = tokenizer and extension_problem(tokenizer, recipe.where("model.tokenizer.extend"))
+    return tokenizer, [*problems, *([fault] if fault else [])]
 
 
 def tokenizer_key(recipe: Recipe) -> str:

@@ -50,12 +50,14 @@ def check(arguments: argparse.Namespace) -> int:
     Returns:
         2 where one of them is an error, else 0.
     """
+    from hfrecipes.recipe.secrets import redact
+
     problems = sorted(find_problems(arguments), key=lambda problem: _ORDER.index(problem.severity))
     if arguments.json:
         print(json.dumps([dataclasses.asdict(problem) for problem in problems], indent=2, ensure_ascii=False))
     else:
         show_problems(problems)
-        print(summary(arguments.recipe, problems))
+        print(redact(summary(arguments.recipe, problems)))
     return 2 if any(problem.severity == "error" for problem in problems) else 0
 
 

@@ -40,7 +40,10 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 def classifier(args: argparse.Namespace) -> int:
     from hfrecipes.data.clean.classifier_training import train_classifier_from_recipe
     from hfrecipes.recipe.loader import Recipe
+    from hfrecipes.recipe.problem import Problem, RecipeError
 
+    if args.folder.exists() and not args.folder.is_dir():
+        raise RecipeError(Problem(str(args.folder), "is a file, and the classifier is a folder", "give another name"))
     sources: dict[str, list[dict[str, Any]]] = {}
     for text in [*args.sources, *args.overrides]:
         label, spec = _source(text)
@@ -49,6 +52,8 @@ def classifier(args: argparse.Namespace) -> int:
     facts = train_classifier_from_recipe(here, sources, args.folder)
     for key, value in facts.items():
         print(f"{key}: {value:.3f}" if isinstance(value, float) else f"{key}: {value}")
+    if shared := facts["texts_of_several_labels"]:
+        print(f"! {shared} texts stand under more than one label, which nothing can tell apart")
     print(f"wrote {args.folder}")
     return 0
 

@@ -83,6 +83,9 @@ def clean(args: argparse.Namespace) -> int:
     if recipe.kind == "pipeline":
         fix = "clean the data of one step's recipe"
         raise RecipeError(Problem(recipe.where("kind"), "a pipeline has no data of its own", fix))
+    if not isinstance(recipe.get("data.clean"), list):
+        fix = "add rules, as in data: {clean: [{rule: gopher_quality}, {rule: dedup_exact}]}"
+        raise RecipeError(Problem(recipe.where("data"), "data.clean names no rules", fix))
     options = _options(args.executor_option)
     if options and args.executor == "local":
         fix = "say --executor datatrove, slurm or ray too"
@@ -91,9 +94,9 @@ def clean(args: argparse.Namespace) -> int:
     if args.executor == "slurm":
         return _submit(args, recipe, options)
     if args.out is not None:
-        from hfrecipes.data.clean.export import refuse_foreign
+        from hfrecipes.data.clean.export import refuse_unwritable
 
-        refuse_foreign(args.out)  # before the hours that cleaning can take
+        refuse_unwritable(args.out)  # before the hours that cleaning can take
     cleaned = _clean(args, recipe, options)
     return _tell(args, cleaned)
 
@@ -177,7 +180,6 @@ def _options(said: list[str]) -> dict[str, Any]:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1")
+    return int(text)

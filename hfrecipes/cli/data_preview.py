@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hfrecipes.data.clean.engine import Cleaned
+    from hfrecipes.data.mixture.schedule import MixtureSchedule
     from hfrecipes.plan.sample import SampledSource
     from hfrecipes.recipe.loader import Recipe
     from hfrecipes.tokenization.tokenizer import Tokenizer
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 _EPILOG = """\
 Rows pass through the same functions that prepare the training data, cleaning and augmentation included, so what is
 shown is what trains. Tokens that carry loss are bold and green; in a pipe, or with NO_COLOR set, they stand between
-【 and 】. Below the rows stand how long they are, how much of each kind of row carries loss, and what cleaning left out.
+【 and 】. Below the rows stand how long they are, how much of each kind of row carries loss, what cleaning left out, and of
+data.mixture the share of each source as the training goes on, its epochs, and how many of its tokens are read again.
 
   hfrecipes data preview my.yaml
   hfrecipes data preview my.yaml training.assistant_only_loss=true --rows 5 | less
@@ -37,7 +39,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to set, by dotted key")
     parser.add_argument("--rows", type=_count, default=3, metavar="N", help="rows of each source (default: 3)")
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw lengths, kinds and what was left out: .png or .svg"
+        "--plot", type=Path, metavar="FILE", help="draw lengths, kinds, shares and what was left out: .png or .svg"
     )
     parser.set_defaults(command=preview)
 
@@ -46,7 +48,9 @@ def preview(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from hfrecipes.data.refine import Refinery
+    from hfrecipes.models.recipe_tokenizer import extends
     from hfrecipes.plan.counts import ready_tokenizer, unchecked
+    from hfrecipes.plan.new_pieces import print_new_pieces
     from hfrecipes.plan.preview import print_texts
     from hfrecipes.plan.render import print_problems
     from hfrecipes.plan.sample import sample_sources
@@ -66,6 +70,9 @@ def preview(args: argparse.Namespace) -> int:
         if args.plot.suffix.lower() not in ENDINGS:
             fix = f"say {args.plot.with_suffix('.png')}"
             raise RecipeError(Problem("--plot", f"a picture ends in {' or '.join(ENDINGS)}", fix))
+        if args.plot.is_dir() or not args.plot.parent.is_dir():
+            fault = "is a folder" if args.plot.is_dir() else "lies in a folder that does not exist"
+            raise RecipeError(Problem("--plot", f"{args.plot} {fault}", "name a file in a folder that exists"))
     recipe, console, refinery = resolve(recipe, detect_hardware()), Console(), Refinery(recipe)
     try:
         sampled = sample_sources(recipe, refinery=refinery)
@@ -73,6 +80,8 @@ def preview(args: argparse.Namespace) -> int:
         print_problems(console, unchecked(error))
         return 0
     try:
+        if extends(recipe):
+            print_new_pieces(console, recipe)
         tokenizer = ready_tokenizer(recipe)
     except OfflineError as error:
         print_texts(console, recipe, sampled, args.rows)
@@ -98,6 +107,8 @@ def _show(
     from hfrecipes.plan.histogram import print_histograms
     from hfrecipes.plan.kinds import print_kinds, supervised_by_kind
     from hfrecipes.plan.lengths import source_lengths
+    from hfrecipes.plan.mixture import mixture_facts
+    from hfrecipes.plan.mixture_table import print_mixture
     from hfrecipes.plan.picture import draw_preview
     from hfrecipes.plan.preview import preview_sources, print_previews, print_texts
 
@@ -115,16 +126,31 @@ def _show(
     parts, kinds = source_lengths(recipe, sampled, tokenizer), supervised_by_kind(recipe, sampled, tokenizer)
     print_histograms(console, parts, limit)
     print_kinds(console, kinds)
+    mixed = _mixed(recipe, sampled, tokenizer)
+    if mixed is not None:
+        print_mixture(console, mixed, estimated=True)
     if args.plot is not None:
-        draw_preview(args.plot, parts, limit, kinds, dropped, recipe.name)
+        shares = None if mixed is None else mixture_facts(mixed)
+        draw_preview(args.plot, parts, limit, kinds, dropped, recipe.name, shares)
         console.print(f"\nwrote {args.plot}", markup=False, highlight=False)
     if cleaned is not None:
         console.print()
         print_report(console, cleaned.report)
 
 
+def _mixed(recipe: Recipe, sampled: list[SampledSource], tokenizer: Tokenizer) -> MixtureSchedule | None:
+    """The mixture as the plan has it, of the rows that cleaning leaves."""
+    from hfrecipes.plan.counts import estimate_sampled
+    from hfrecipes.plan.plan import make_plan
+    from hfrecipes.recipe.hardware import detect_hardware
+
+    if recipe.get("data.mixture") is None:
+        return None
+    counts = estimate_sampled(recipe, sampled, tokenizer, tokenizer.vocab_size)
+    return make_plan(recipe, detect_hardware(), data_counts=counts).mixture
+
+
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return number
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 0")
+    return int(text)

@@ -13,7 +13,7 @@ examples:
   hfrecipes run my.yaml --launcher fsdp2 --num-processes 8    prints and runs the accelerate launch line
   hfrecipes run my.yaml --resume                              goes on where it stopped; begins where nothing is yet
 
-SIGTERM, SIGUSR1 and Ctrl-C finish the step, save and end the run; a second one kills it.
+SIGTERM, SIGUSR1, SIGHUP and Ctrl-C finish the step, save and end the run; a second one kills it.
 
 exit status:
   0        the run is complete

@@ -64,6 +64,12 @@ class Labelled:
         sizes = table["num_bytes"].to_numpy() if "num_bytes" in table.column_names else None
         return cls(*flat, part, _joined(begins), _joined(lengths), sizes)
 
+    def shuffled(self, seed: int) -> Labelled:
+        """The same documents in another order: that of `datasets.Dataset.shuffle`, which would write a copy of them all."""
+        order = np.random.default_rng(seed).permutation(len(self.lengths))
+        sizes = None if self.num_bytes is None else self.num_bytes[order]
+        return Labelled(self.input_ids, self.labels, self.part[order], self.begin[order], self.lengths[order], sizes)
+
 
 def pack_examples(
     examples: Labelled, capacity: int, overflow: Overflow = "split", wheres: Sequence[str] | None = None

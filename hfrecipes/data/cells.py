@@ -10,7 +10,9 @@ from hfrecipes.data.messages import (
     check_messages,
     check_roles,
     is_missing,
+    is_visible,
     kind_of,
+    listed,
     markup_fault,
     text_fault,
     turn,
@@ -34,7 +36,7 @@ def rename(values: dict[str, Any], columns: dict[str, str], where: str) -> dict[
     """
     missing = [theirs for theirs in columns.values() if theirs not in values]
     if missing:
-        message = f"there is no column {', '.join(map(repr, missing))}; the columns are {', '.join(values)}"
+        message = f"there is no column {', '.join(map(repr, missing))}; the columns are {listed(values)}"
         raise RecipeError(Problem(where, message, "columns: maps our names to theirs, as in {prompt: question}"))
     rest = {name: value for name, value in values.items() if name not in columns.values()}
     return rest | {ours: values[theirs] for ours, theirs in columns.items()}
@@ -70,7 +72,7 @@ class Cells:
         """
         if name in self.values:
             return self.values[name]
-        message = f"there is no column {name!r}, which {self.task} needs; the columns are {', '.join(self.values)}"
+        message = f"there is no column {name!r}, which {self.task} needs; the columns are {listed(self.values)}"
         raise RecipeError(Problem(self.where, message, f"name yours with columns: {{{name}: theirs}}"))
 
     def text(self, name: str) -> str:
@@ -89,7 +91,7 @@ class Cells:
     def optional_text(self, name: str) -> str:
         """A text that may be missing or empty, which it then is."""
         value = self.values.get(name)
-        return "" if is_missing(value) or value == "" or str(value).isspace() else self.text(name)
+        return "" if is_missing(value) or not is_visible(str(value)) else self.text(name)
 
     def messages(self, name: str, value: Any) -> list[Message]:
         """Messages in the usual words.

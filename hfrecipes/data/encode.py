@@ -87,6 +87,9 @@ class _Draft:
 
 
 def _draft(example: Example, tokenizer: Tokenizer, settings: EncodeSettings, where: str) -> _Draft:
+    if "chosen" in example:
+        fix = "give prompt and completion; with columns: {prompt: prompt, completion: chosen} the better answer is learned"
+        raise RecipeError(Problem(where, "compares two answers, and one has to be learned here", fix))
     completion_only = settings.completion_only_loss is not False and "completion" in example
     if settings.completion_only_loss and not completion_only:
         fix = "remove completion_only_loss, or give prompt and completion"

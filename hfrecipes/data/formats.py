@@ -8,7 +8,7 @@ from typing import Any
 
 from hfrecipes.data.cells import MEND, rename
 from hfrecipes.data.functions import apply_function, function_fingerprint, load_function
-from hfrecipes.data.messages import check_cell, is_missing, kind_of, markup_fault, strings, usual_words
+from hfrecipes.data.messages import check_cell, is_missing, kind_of, listed, markup_fault, strings, usual_words
 from hfrecipes.data.tasks import task_examples
 from hfrecipes.recipe.problem import Problem, RecipeError
 
@@ -108,14 +108,19 @@ def _by_columns(values: dict[str, Any], columns: dict[str, str], where: str) -> 
 def _kind(values: dict[str, Any], spec: dict[str, Any], where: str) -> str | None:
     """What the row teaches, by its own column or by the source; rows without a word in that column have no kind."""
     if "kind" not in (spec.get("columns") or {}):
-        return spec.get("kind")
+        return _word(spec["kind"]) if spec.get("kind") else None
     kind = values["kind"]
     if is_missing(kind):
         return None
     if not isinstance(kind, str):
         message = f"kind (their column {spec['columns']['kind']!r}) is {kind_of(kind)} where a string is expected"
         raise RecipeError(Problem(where, message, "write a word such as refusal, or leave the cell empty"))
-    return kind.strip() or None
+    return _word(kind) or None
+
+
+def _word(kind: str) -> str:
+    """A kind on one line: it stands in tables and reports."""
+    return " ".join(kind.split())
 
 
 def _to_messages(values: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +135,7 @@ def _choose_type(values: dict[str, Any], columns: dict[str, str], where: str) ->
     mapped = [names for names in complete if any(name in columns for name in names)]
     complete = mapped or complete
     if not complete:
-        message = f"the columns {', '.join(values) or '(none)'} make no example; an example has {TYPES}"
+        message = f"the columns {listed(values) or '(none)'} make no example; an example has {TYPES}"
         fix = "name yours with columns: {ours: theirs}, say what they are with task:, or build them with format:"
         raise RecipeError(Problem(where, message, fix))
     if len(complete) > 1:

@@ -6,21 +6,35 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from hfrecipes.data.hashing import sha256_of_files
+from hfrecipes.data.messages import kind_of
 from hfrecipes.recipe.problem import Problem, RecipeError
 
 
-@lru_cache(maxsize=32)
-def load_function(dotted: str, folder: Path | None = None) -> Callable[[dict[str, Any]], Any]:
+def load_function(dotted: str, folder: Path | None = None, where: str = "format") -> Callable[[dict[str, Any]], Any]:
     """The function that `package.module:function` names; a file beside the recipe comes before an installed module.
+
+    Args:
+        dotted: Its name.
+        folder: The recipe's.
+        where: The place that names it, for problems.
 
     Raises:
         RecipeError: there is no such module or function, or importing it fails.
     """
+    try:
+        return _load(dotted, folder)
+    except RecipeError as error:
+        raise RecipeError([replace(problem, where=where) for problem in error.problems]) from error.__cause__
+
+
+@lru_cache(maxsize=32)
+def _load(dotted: str, folder: Path | None) -> Callable[[dict[str, Any]], Any]:
     module_name, _, function_name = dotted.partition(":")
     if not module_name or not function_name:
         raise RecipeError(Problem("format", f"{dotted!r} names no function", "write it as package.module:function"))
@@ -36,9 +50,13 @@ def load_function(dotted: str, folder: Path | None = None) -> Callable[[dict[str
     return function
 
 
-def function_fingerprint(dotted: str, folder: Path | None = None) -> str:
-    """Changes when the file changes that holds a `format` function, so that no stale preparation is used."""
-    function = load_function(dotted, folder)
+def function_fingerprint(dotted: str, folder: Path | None = None, where: str = "format") -> str:
+    """Changes when the file changes that holds a `format` function, so that no stale preparation is used.
+
+    Raises:
+        RecipeError: as `load_function` does.
+    """
+    function = load_function(dotted, folder, where)
     module = sys.modules.get(function.__module__)
     file = _module_file(dotted.partition(":")[0], folder) or Path(getattr(module, "__file__", None) or "")
     return sha256_of_files([(dotted, file)]) if file.is_file() else dotted
@@ -60,7 +78,7 @@ def apply_function(dotted: str, folder: Path | None, values: dict[str, Any], whe
         return {"text": result}
     if isinstance(result, dict):
         return result
-    message = f"{dotted} returns a {type(result).__name__} for this row"
+    message = f"{dotted} returns {kind_of(result)} for this row"
     raise RecipeError(Problem(where, message, "return a str (it becomes text) or a dict of columns"))
 
 

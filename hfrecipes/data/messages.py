@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 Message = dict[str, Any]
@@ -11,6 +12,8 @@ Message = dict[str, Any]
 ROLES = ("system", "developer", "user", "assistant", "tool")
 # How data sets of conversations name those who speak (ShareGPT, Open Assistant, Vicuna).
 _ROLE_NAMES = {"human": "user", "prompter": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant"}
+# Categories of characters that show nothing: separators, controls, and formats such as U+200B.
+_INVISIBLE = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
 _WORDS = {"from": "role", "value": "content"}
 
 
@@ -72,7 +75,12 @@ def check_roles(messages: list[Message]) -> str | None:
 
 def text_fault(text: str) -> str | None:
     """What is wrong with a text; None where nothing is."""
-    return surrogate_fault(text) if text.strip() else "is empty"
+    return surrogate_fault(text) if is_visible(text) else "is empty"
+
+
+def is_visible(text: str) -> bool:
+    """Whether a text holds anything that a person could see: white space, zero-width and control characters show nothing."""
+    return not text.isspace() and any(unicodedata.category(character) not in _INVISIBLE for character in text)
 
 
 def surrogate_fault(text: str) -> str | None:
@@ -105,13 +113,19 @@ def strings(value: Any) -> Iterator[str]:
             yield from strings(item)
 
 
+def listed(columns: Iterable[str]) -> str:
+    """Names of columns for a message, those that begin or end in white space in quotes."""
+    return ", ".join(repr(name) if name != name.strip() else name for name in columns)
+
+
 def kind_of(value: Any) -> str:
     """What a value is, for a message: `None`, `NaN, a missing value,`, `a list`."""
     if value is None:
         return "None"
     if isinstance(value, float) and math.isnan(value):
         return "NaN, a missing value,"
-    return f"a {type(value).__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def is_missing(value: Any) -> bool:
@@ -143,7 +157,7 @@ def _content_fault(message: Message) -> str | None:
 
 def _says_nothing(content: str | list[Any]) -> bool:
     if isinstance(content, str):
-        return not content.strip()
+        return not is_visible(content)
     # A part that is no text, such as an image, says something.
     texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
-    return len(texts) == len(content) and not any(isinstance(text, str) and text.strip() for text in texts)
+    return len(texts) == len(content) and not any(isinstance(text, str) and is_visible(text) for text in texts)

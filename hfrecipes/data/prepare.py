@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from hfrecipes.data.examples import read_examples
-from hfrecipes.data.formats import Example, example_texts, function_fingerprint
+from hfrecipes.data.examples import examples_fingerprint, read_examples
+from hfrecipes.data.formats import Example, example_texts
 from hfrecipes.data.progress import track
 from hfrecipes.data.refine import Refinery, refinement_fingerprint
 from hfrecipes.data.row import Row, Source
-from hfrecipes.data.settings import EncodeSettings, PackSettings, describe, pack_settings, sft_settings, text_column
+from hfrecipes.data.settings import EncodeSettings, PackSettings, describe, pack_settings, sft_settings
 from hfrecipes.data.sources import open_sources
 from hfrecipes.data.store import load_rows, make_once, write_rows
 from hfrecipes.data.streams import best_fit_rows, encoded_rows, packed_rows
@@ -127,14 +127,21 @@ def prepare(recipe: Recipe, tokenizer: Tokenizer, cache: Path | None = None) -> 
     )
 
 
-def training_texts(recipe: Recipe, max_bytes: int = _TOKENIZER_BYTES) -> Iterator[str]:
-    """Texts of `data.train` for training a tokenizer on, at most `max_bytes` in all and as much of each source.
+def training_texts(
+    recipe: Recipe, chosen: Sequence[int] | None = None, max_bytes: int = _TOKENIZER_BYTES
+) -> Iterator[str]:
+    """Texts of the training data for training a tokenizer on, at most `max_bytes` in all and as much of each source.
+
+    Args:
+        recipe: Names the sources.
+        chosen: The sources to read, by their place; None reads all.
+        max_bytes: In UTF-8.
 
     Raises:
         RecipeError: a row that cannot be used.
     """
-    sources = open_sources(recipe, "train")
-    for index, source in enumerate(sources):
+    sources = {n: source for n, source in enumerate(open_sources(recipe, "train")) if chosen is None or n in chosen}
+    for index, source in sources.items():
         left = max_bytes // len(sources)
         for _, example in read_examples(recipe, "train", index, source):
             for text in example_texts(example):
@@ -161,11 +168,8 @@ def _fingerprint(
         refinement_fingerprint(recipe),
     ]
     for role in ROLES:
-        for source, (_, said) in zip(opened[role], recipe.sources(role), strict=True):
-            spec = text_column(recipe, said)
-            function = spec.get("format")
-            code = function_fingerprint(function, recipe.path.parent) if function else None
-            parts.append([role, spec, source.revision, code])
+        for source, (key, said) in zip(opened[role], recipe.sources(role), strict=True):
+            parts.append([role, *examples_fingerprint(recipe, said, source, recipe.where(key))])
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -206,6 +210,8 @@ def _write(
             limit = settings.max_length if isinstance(settings, EncodeSettings) else None
             warnings += tally.warnings(source.title, limit)
             facts.append(tally.entry(role, source.name, source.split, source.revision, source.license))
+    for source in chain.from_iterable(opened.values()):
+        source.refuse_changed(source.revision)
     notes = dict.fromkeys(note for sources in opened.values() for source in sources for note in source.notes())
     warnings = [*notes, *refinery.warnings, *warnings]
     record = {

@@ -107,7 +107,7 @@ class Refinery:
         said = self._recipe.get("data.augment")
         if not said:
             return found
-        methods = make_methods(said, self._recipe.find_file, self._recipe.where("data.augment"))
+        methods = make_methods(said, self._recipe.find_file, self._recipe.where)
         report = self._augmentations.setdefault(title, AugmentationReport())
         return augment(found, methods, augment_seed(self._recipe), report)
 
@@ -119,8 +119,8 @@ def refinement_fingerprint(recipe: Recipe) -> list[Any]:
     said = recipe.get("data.augment")
     if not said:
         return [rules, None]
-    methods = make_methods(said, recipe.find_file, recipe.where("data.augment"))
-    return [rules, [said, augment_seed(recipe), [getattr(method, "fingerprint", "") for method in methods]]]
+    methods = make_methods(said, recipe.find_file, recipe.where)
+    return [rules, [said, augment_seed(recipe), [method.fingerprint for method in methods]]]
 
 
 def _counts(report: AugmentationReport) -> dict[str, Any]:

@@ -38,7 +38,8 @@ class Source:
         hash_content: Gives the revision: `sha256:...` over the content used, or the Hub commit.
         where: Where the recipe names it.
         limit: Keep this many rows, evenly over the whole; None keeps all.
-        notes: What a user should know of how its rows were dealt, once they have been read.
+        notes: What a user should know of which rows are taken, once they have been read.
+        if_empty: The mend where there are none.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Source:
     where: str
     limit: int | None = None
     notes: Callable[[], tuple[str, ...]] = tuple
+    if_empty: str = "name a source or split that has some"
 
     @property
     def title(self) -> str:
@@ -59,6 +61,16 @@ class Source:
     @cached_property
     def revision(self) -> str:
         return self.hash_content()
+
+    def refuse_changed(self, since: str) -> None:
+        """Looks whether the content is still that of a revision: rows of two editions are no data set, and have no hash.
+
+        Raises:
+            RecipeError: it is another.
+        """
+        if not self.embedded and self.hash_content() != since:
+            fix = "begin again when nothing writes to its files"
+            raise RecipeError(Problem(self.where, f"{self.name} has changed while it was read", fix))
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -94,4 +106,4 @@ class Source:
             empty = False
             yield row
         if empty:
-            raise RecipeError(Problem(self.where, f"{self.title} has no rows", "name a source or split that has some"))
+            raise RecipeError(Problem(self.where, f"{self.title} has no rows", self.if_empty))

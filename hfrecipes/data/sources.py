@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,19 +11,17 @@ from typing import Any
 
 from hfrecipes.data import embedded, hub
 from hfrecipes.data.hashing import SPLITS, content_key, sha256_of_files, split_of
-from hfrecipes.data.local import ENDINGS, ending, is_document, read_file, shown
+from hfrecipes.data.local import is_document, read_file, shown
+from hfrecipes.data.local_files import files_left_out, files_of_split, find_files, split_named
 from hfrecipes.data.row import Row, Source
-from hfrecipes.data.splits.assign import Assignment, assign
+from hfrecipes.data.splits.assign import Assignment, RowsChangedError, assign
 from hfrecipes.data.splits.settings import SplitSettings, split_settings
+from hfrecipes.data.tasks import task_problems
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 
-# Names that files and folders of a split go by.
-_SPLIT_NAMES = {
-    "train": re.compile(r"train(ing)?(?![a-z])", re.IGNORECASE),
-    "validation": re.compile(r"(validation|valid|val|dev)(?![a-z])", re.IGNORECASE),
-    "test": re.compile(r"test(ing)?(?![a-z])", re.IGNORECASE),
-}
+# The mend where a source that is divided by hash has nothing in a split.
+_FEW_ROWS = "rows fall into train, validation and test (90, 5 and 5 %) by a hash: give more of them, or say data.splits"
 
 
 def open_sources(recipe: Recipe, role: str) -> list[Source]:
@@ -58,11 +55,14 @@ def open_source(spec: dict[str, Any], recipe: Recipe, where: str) -> Source:
         where: Its place in the recipe, for problems.
 
     Raises:
-        RecipeError: the file, format or split does not exist, or the source is named twice or not at all.
+        RecipeError: the file, format or split does not exist, the source is named twice or not at all, or what it says of its
+            rows contradicts itself.
     """
     if bool(spec.get("name")) == bool(spec.get("path")):
         fix = "say name: for a Hub or embedded data set, or path: for local files"
         raise RecipeError(Problem(where, "a source has either a name or a path", fix))
+    if errors := [problem for problem in task_problems(spec, where) if problem.severity == "error"]:
+        raise RecipeError(errors)
     settings = split_settings(recipe) if spec.get("split") else None
     if spec.get("path"):
         return _open_local(spec, recipe.find_file(spec["path"]), recipe.path.parent, where, settings)
@@ -76,10 +76,13 @@ def open_source(spec: dict[str, Any], recipe: Recipe, where: str) -> Source:
 
 
 def _open_local(spec: dict[str, Any], path: Path, folder: Path, where: str, settings: SplitSettings | None) -> Source:
+    if "://" in spec["path"]:
+        fix = "download it, or name a data set of the Hub with name:"
+        raise RecipeError(Problem(where, f"{spec['path']} is an address, and path: names local files", fix))
     split = spec.get("split")
     root = path if path.is_dir() else path.parent
-    files = _find_files(path, folder, where)
-    chosen = _files_of_split(files, root, split, where) if path.is_dir() and settings is None else None
+    files = find_files(path, folder, where)
+    chosen = files_of_split(files, root, split, where) if path.is_dir() and settings is None else None
     if chosen is not None:
         files = chosen
     elif split is not None and split not in SPLITS:
@@ -87,7 +90,7 @@ def _open_local(spec: dict[str, Any], path: Path, folder: Path, where: str, sett
         raise RecipeError(Problem(where, f"{path} has no split {split!r}", fix))
     by_hash = split if chosen is None and settings is None else None
     single = len(files) == 1 and is_document(files[0])
-    named = sorted({name for file in files if (name := _split_named(file.relative_to(root)))} if path.is_dir() else ())
+    named = sorted({name for file in files if (name := split_named(file.relative_to(root)))} if path.is_dir() else ())
     if named and settings is not None:
         message = f"{shown(root)} has files for {', '.join(named)}, which data.splits would deal anew"
         raise RecipeError(Problem(where, message, "leave out data.splits, or name the one file that it is to deal"))
@@ -109,8 +112,10 @@ def _open_local(spec: dict[str, Any], path: Path, folder: Path, where: str, sett
     # The name goes into cards and metrics, where a path of one machine has no place.
     name = path.name if Path(spec["path"]).expanduser().is_absolute() else spec["path"]
     source = Source(name, split, spec.get("license"), False, read, hash_content, where, spec.get("limit"))
+    if left_out := files_left_out(path, files, by_split=chosen is not None):
+        source = replace(source, notes=lambda: (f"{name}: files are left out: {left_out}",))
     if settings is None:
-        return source
+        return replace(source, if_empty=_FEW_ROWS) if by_hash and not single else source
     stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return _dealt(source, split, settings, stamps, shown(root))
 
@@ -149,66 +154,22 @@ def _dealt(
         return _assignments[key]
 
     def read() -> Iterator[Row]:
-        return assigned().select(whole.read(), split)
+        if empty := assigned().folds_without(split):
+            message = (
+                f"{len(empty)} of {len(settings.names)} folds of {whole.name} have no {split} rows, such as {empty[0]}"
+            )
+            raise RecipeError(Problem(whole.where, message, "say fewer folds, or give more rows or smaller groups"))
+        try:
+            yield from assigned().select(whole.read(), split)
+        except RowsChangedError as error:
+            fix = "begin again when its files are no longer written to"
+            raise RecipeError(Problem(whole.where, f"{whole.name} {error}", fix)) from error
 
-    return replace(
-        whole, split=split, read=read, notes=lambda: tuple(f"{whole.name}: {note}" for note in assigned().warnings)
-    )
+    def notes() -> tuple[str, ...]:
+        return (*whole.notes(), *(f"{whole.name}: {note}" for note in assigned().warnings))
 
-
-def _find_files(path: Path, folder: Path, where: str) -> list[Path]:
-    """The readable files at a path, in the order of their names. `folder` is the recipe's, where a user looks first.
-
-    Raises:
-        RecipeError: nothing there, or nothing that can be read.
-    """
-    formats = f"the formats are {', '.join(ENDINGS)}; all but Parquet also as .gz"
-    if path.is_file():
-        if ending(path) is None:
-            raise RecipeError(Problem(where, f"{shown(path)} is of no format that can be read", formats))
-        return [path]
-    if not path.is_dir():
-        raise RecipeError(Problem(where, f"{path} does not exist", _neighbours(folder / path)))
-    visible = (file for file in sorted(path.rglob("*")) if not _hidden(file.relative_to(path)))
-    files = [file for file in visible if file.is_file() and ending(file)]
-    # A note about the data is not part of the data.
-    files = [
-        file for file in files if file.name.lower() not in ("readme.md", "readme.txt", "license.txt", "license.md")
-    ]
-    if not files:
-        raise RecipeError(Problem(where, f"the folder {shown(path)} holds no file that can be read", formats))
-    return files
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
-def _neighbours(path: Path) -> str:
-    folder = path.parent
-    if not folder.is_dir():
-        return f"there is no folder {folder} either"
-    names = sorted(file.name + "/" * file.is_dir() for file in folder.iterdir() if not file.name.startswith("."))
-    return (
-        f"{folder} holds {', '.join(names[:10])}{' ...' if len(names) > 10 else ''}" if names else f"{folder} is empty"
-    )
-
-
-def _files_of_split(files: list[Path], root: Path, split: str | None, where: str) -> list[Path] | None:
-    """The files named after a split; None where no file of the folder is named after one."""
-    named = {name: [file for file in files if _split_named(file.relative_to(root)) == name] for name in SPLITS}
-    named = {name: members for name, members in named.items() if members}
-    if not named:
-        return None
-    if split not in named:
-        message = f"{shown(root)} has files for {', '.join(named)}" + (f", not for {split!r}" if split else "")
-        raise RecipeError(Problem(where, message, f"say split: {next(iter(named))}"))
-    return named[split]
-
-
-def _split_named(path: Path) -> str | None:
-    """The split that the first folder or file on a relative path is named after."""
-    return next((name for part in path.parts for name, known in _SPLIT_NAMES.items() if known.match(part)), None)
+    if_empty = "data.splits deals it none: give more rows, other shares, or smaller groups"
+    return replace(whole, split=split, read=read, notes=notes, if_empty=if_empty)
 
 
 def _part_of_document(row: Row, split: str) -> Row:

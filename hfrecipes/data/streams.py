@@ -65,7 +65,7 @@ def best_fit_rows(
     write_rows(draft, rows, ["input_ids", "labels"])
     dataset = load_rows(draft)
     if len(dataset):
-        for row in pack_examples(Labelled.from_dataset(dataset.shuffle(seed=settings.seed)), settings.row_length):
+        for row in pack_examples(Labelled.from_dataset(dataset).shuffled(settings.seed), settings.row_length):
             if (row["labels"] != IGNORED).any():
                 yield row
             else:

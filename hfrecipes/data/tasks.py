@@ -56,6 +56,8 @@ def task_problems(spec: Spec, where: str = "source") -> list[Problem]:
     ]
     if spec.get("kind") is not None and "kind" in (spec.get("columns") or {}):
         problems.append(Problem(where, "kind is said twice: for the source, and by a column", "keep one of them"))
+    if spec.get("kind") is not None and not spec["kind"].strip():
+        problems.append(Problem(where, "kind is empty", "write a word such as refusal, or remove it"))
     if spec.get("conversational") is not None and task is None and spec.get("templates") is None:
         message = "conversational: is for sources with a task or templates"
         problems.append(Problem(where, message, "remove it, or say the task"))

@@ -10,12 +10,12 @@ from typing import Any
 
 import jinja2
 from jinja2 import meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from hfrecipes.data.hashing import content_key, stable_key
 from hfrecipes.data.messages import text_fault
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.yaml_reader import read_yaml
+from hfrecipes.tokenization.chat import Counter, Sandbox
 
 # The words that every template of a task has to read somewhere: a row says nothing without them. The last one of a
 # classification or an instruction is what the model learns to write.
@@ -76,7 +76,7 @@ class Template:
     def _render(self, field: str, source: str, words: dict[str, Any], where: str) -> str:
         name = f"{self.place}.{field}"
         try:
-            text = _compiled(source).render(words)
+            text = _compiled(source).render(words | {"range": Counter()})
         except jinja2.UndefinedError as error:
             message = f"{name} reads what this row lacks: {error.message}; the row has {', '.join(words)}"
             fix = "correct the template, name the column with columns:, or ask first, as in {% if title is defined %}"
@@ -231,8 +231,8 @@ def _unread(place: str, task: str | None, reads: dict[str, set[str]], every: fro
 
 
 @lru_cache(maxsize=1)
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+def _environment() -> Sandbox:
+    environment = Sandbox(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     # A row has to come out the same each time.
     del environment.filters["random"], environment.globals["lipsum"]
     environment.filters["tojson"] = _to_json

@@ -54,7 +54,7 @@ def generate_texts(
     with eval_mode(model), _seeded(seed):
         for start in range(0, len(fitting), batch_size):
             rows = fitting[start : start + batch_size]
-            answers = _generate_batch(model, [ids[row] for row in rows], config)
+            answers = generate_batch(model, [ids[row] for row in rows], config)
             for row, text in zip(rows, tokenizer.batch_decode(answers, skip_special_tokens=True), strict=True):
                 texts[row] = text
     return texts
@@ -103,8 +103,14 @@ def _stop_ids(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, conver
     return sorted(stops - {None})
 
 
-def _generate_batch(model: torch.nn.Module, prompts: list[list[int]], config: GenerationConfig) -> list[list[int]]:
-    """New tokens of each prompt; what stands behind a stop token is padding."""
+def generate_batch(model: torch.nn.Module, prompts: list[list[int]], config: GenerationConfig) -> list[list[int]]:
+    """New tokens of each prompt, without the token that stopped it and the padding behind.
+
+    Args:
+        model: A causal language model, in eval mode.
+        prompts: Tokens of each; they are padded on the left to one length.
+        config: From `generation_config`.
+    """
     width = max(len(tokens) for tokens in prompts)
     device = next(model.parameters()).device
     padded = [[config.pad_token_id] * (width - len(tokens)) + tokens for tokens in prompts]

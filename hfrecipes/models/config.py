@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hfrecipes.objectives.settings import mtp_settings
 from hfrecipes.recipe.loader import Recipe
 
 # The deepest transformer that was published has 1,000 (Wang et al. 2022, arXiv:2203.00555). Each layer takes time to set up,
@@ -11,10 +12,25 @@ from hfrecipes.recipe.loader import Recipe
 MOST_LAYERS = 10_000
 DEPTHS = ("num_hidden_layers", "n_layer", "num_layers")
 
+# Rows of an embedding that GPUs multiply at full speed come in such multiples (NVIDIA's guide to matrix products).
+_ROWS = 64
+
+
+def embedding_rows(entries: int, rows: int) -> int:
+    """Rows of an embedding that is to hold `entries` ids and has `rows`: no fewer than it has, and filled up."""
+    return max(rows, -(-entries // _ROWS) * _ROWS)
+
 
 def config_fields(recipe: Recipe) -> dict[str, Any]:
-    """The fields of `model.config`, with the positions that the context needs where they are left open."""
+    """The fields of `model.config`, with the positions that the context needs where they are left open.
+
+    Where heads for further tokens take their layers out of the trunk, that is so many layers shorter.
+    """
     fields: dict[str, Any] = dict(recipe.get("model.config"))
+    heads = mtp_settings(recipe)
+    if heads is not None and heads.equal_parameters:
+        depth = next(name for name in DEPTHS if name in fields)
+        fields[depth] -= heads.num_future_tokens - 1
     context = recipe.get("data.context_length") or recipe.get("training.max_length")
     if context:
         fields.setdefault("n_positions" if fields["model_type"] == "gpt2" else "max_position_embeddings", context)

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
+from hfrecipes.models import rope_config
 from hfrecipes.models.adapters import is_adapter
 from hfrecipes.models.config import build_config, config_fields
+from hfrecipes.models.extended_embeddings import extend_embeddings
 from hfrecipes.models.foreign_code import code_words
 from hfrecipes.models.integrity import refuse_damaged_tokenizer
 from hfrecipes.models.pretrained import load_pretrained, load_pretrained_tokenizer, load_with_adapter
-from hfrecipes.models.recipe_tokenizer import chat_template_of
+from hfrecipes.models.recipe_tokenizer import chat_template_of, extension_of
+from hfrecipes.models.rope import change_rope, check_rotary
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir
@@ -23,23 +26,34 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # Keys of `model:` that are ours; all others go to `from_pretrained`.
-_OUR_KEYS = {"name_or_path", "model_type", "config", "tokenizer", "trust_remote_code"}
+_OUR_KEYS = {"name_or_path", "model_type", "config", "tokenizer", "trust_remote_code", *rope_config.WORDS}
 TURN_END = "<|im_end|>"
 
 
-def load_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel | PeftModel:
+def load_model(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerBase, *, as_it_was: bool = False
+) -> PreTrainedModel | PeftModel:
     """The model that training starts from; random weights depend on `training.seed` alone.
 
     An adapter's folder as `name_or_path` gives its base with that adapter, ready to be trained further.
 
+    Args:
+        recipe: The recipe.
+        tokenizer: The model's.
+        as_it_was: With the positions it was trained with before, whatever the recipe changes about them.
+
     Raises:
-        RecipeError: where the model is damaged or lacks weights, would run code that the recipe does not allow, or
-            the vocabulary does not fit it.
+        RecipeError: where the model is damaged or lacks weights, would run code that the recipe does not allow, has no
+            rotary positions that could be changed as it asks, or the vocabulary does not fit it.
     """
     set_seed(recipe.get("training.seed", 42))
     model = _from_config(recipe, tokenizer) if recipe.get("model.config") else _from_pretrained(recipe)
+    if extension := extension_of(recipe):
+        extend_embeddings(model, extension)
     _check_vocabulary(recipe, model, tokenizer)
     _align_special_tokens(model, tokenizer)
+    if not as_it_was:
+        _change_rope(recipe, model)
     return model
 
 
@@ -149,6 +163,22 @@ def _from_pretrained(recipe: Recipe) -> PreTrainedModel | PeftModel:
     if section := recipe.get("quantization"):
         words["quantization_config"] = BitsAndBytesConfig(**section)
     return load_pretrained(local if local.exists() else name, where, **words, **code_words(recipe))
+
+
+def _change_rope(recipe: Recipe, model: PreTrainedModel | PeftModel) -> None:
+    """Gives the model the rotary positions that the recipe asks for, and looks whether it has those of its config."""
+    where = recipe.where("model.rope_parameters")
+    if change := rope_config.rope_change(recipe):
+        try:
+            change_rope(model, change)
+        except ValueError as error:
+            fix = "correct model.rope_parameters, or remove it"
+            raise RecipeError(Problem(where, f"the model's positions cannot be changed: {error}", fix)) from error
+    if faults := check_rotary(model):
+        fix = "rebuild the rotary modules after the config is changed, as models/rope.py does"
+        raise RecipeError(
+            [Problem(where, f"the model does not turn as its config says: {fault}", fix) for fault in faults]
+        )
 
 
 def _check_vocabulary(recipe: Recipe, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -1,10 +1,11 @@
-"""Which tokenizer a recipe uses: its model's, one it names, or one trained on its own text and kept in the cache."""
+"""Which tokenizer a recipe uses: its model's, one it names, or one trained or extended on its own text, kept in the cache."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from hfrecipes.data.formats import function_fingerprint
@@ -15,14 +16,17 @@ from hfrecipes.models.integrity import refuse_damaged_tokenizer
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.schema import cache_folder
+from hfrecipes.tokenization.extension import Extension, extend_tokenizer, read_extension
 from hfrecipes.tokenization.tokenizer import Tokenizer, train_tokenizer
 
-# Raised when training a tokenizer gives another result for the same text.
+# Raised when training or extending a tokenizer gives another result for the same text.
 EDITION = 1
+# The domain of the sources that an extension is learnt from.
+NEW = "new"
 
 
 def tokenizer_location(recipe: Recipe) -> str | Path:
-    """The Hub id or folder of the tokenizer; for one that is to be trained, the folder it will have.
+    """The Hub id or folder of the tokenizer; for one that is to be trained or extended, the folder it will have.
 
     Raises:
         RecipeError: where the recipe names none.
@@ -39,7 +43,7 @@ def tokenizer_location(recipe: Recipe) -> str | Path:
 
 
 def obtain_tokenizer(recipe: Recipe) -> tuple[Tokenizer, str]:
-    """Loads the recipe's tokenizer, training it first where the recipe says so and no earlier run has.
+    """Loads the recipe's tokenizer, training or extending it first where the recipe says so and no earlier run has.
 
     Returns:
         The tokenizer, and where `AutoTokenizer.from_pretrained` finds it.
@@ -50,7 +54,7 @@ def obtain_tokenizer(recipe: Recipe) -> tuple[Tokenizer, str]:
     """
     location = tokenizer_location(recipe)
     if isinstance(recipe.get("model.tokenizer"), dict):
-        _train_once(recipe, Path(location))
+        make_once(Path(location), _extending(recipe) if extends(recipe) else _training(recipe))
     if Path(location).is_dir():
         refuse_damaged_tokenizer(location, hashes=False)
     named_apart = recipe.get("model.tokenizer") is not None
@@ -83,17 +87,55 @@ def _as_asked(tokenizer: Tokenizer, recipe: Recipe) -> Tokenizer:
     return dataclasses.replace(tokenizer, special_tokens=special_tokens, chat_templates=templates)
 
 
-def _train_once(recipe: Recipe, folder: Path) -> None:
+def extends(recipe: Recipe) -> bool:
+    """Whether the recipe adds pieces to its model's tokenizer."""
+    return recipe.get("model.tokenizer.extend") is not None
+
+
+def without_extension(recipe: Recipe) -> Recipe:
+    """The recipe with its model as it is, for a recipe that extends its tokenizer."""
+    return recipe.replace(model={**recipe.get("model"), "tokenizer": None})
+
+
+def extension_of(recipe: Recipe) -> Extension | None:
+    """What the recipe adds to its model's tokenizer, once `obtain_tokenizer` has made it; None where it adds nothing."""
+    return read_extension(Path(tokenizer_location(recipe))) if extends(recipe) else None
+
+
+def new_sources(recipe: Recipe) -> list[int]:
+    """Which of the training sources an extension is learnt from, by their place.
+
+    Raises:
+        RecipeError: where no source is marked as new.
+    """
+    found = [index for index, (_, spec) in enumerate(recipe.sources("train")) if spec.get("domain") == NEW]
+    if not found:
+        fix = f"add domain: {NEW} to the training sources that the pieces are to be learnt from"
+        raise RecipeError(Problem(recipe.where("model.tokenizer.extend"), "there is nothing to learn pieces from", fix))
+    return found
+
+
+def _training(recipe: Recipe) -> Callable[[Path], object]:
     vocab_size = recipe.get("model.tokenizer.vocab_size")
-    make_once(folder, lambda draft: train_tokenizer(training_texts(recipe), vocab_size, draft))
+    return lambda draft: train_tokenizer(training_texts(recipe), vocab_size, draft)
+
+
+def _extending(recipe: Recipe) -> Callable[[Path], object]:
+    base, _ = obtain_tokenizer(without_extension(recipe))
+    count, where = recipe.get("model.tokenizer.extend"), recipe.where("model.tokenizer.extend")
+    texts = training_texts(recipe, new_sources(recipe))
+    return lambda draft: extend_tokenizer(base, texts, count, draft, where)
 
 
 def _fingerprint(recipe: Recipe) -> str:
-    """Of everything that a trained tokenizer depends on: the text, the size, the way of training."""
+    """Of everything that a trained or extended tokenizer depends on: the text, the size, the way, what is extended."""
     specs = [spec for _, spec in recipe.sources("train")]
     functions = [function_fingerprint(spec["format"], recipe.path.parent) for spec in specs if spec.get("format")]
     sources = [(source.revision, spec) for source, spec in zip(open_sources(recipe, "train"), specs, strict=True)]
     parts = {"edition": EDITION, "tokenizer": recipe.get("model.tokenizer"), "sources": sources, "functions": functions}
+    if extends(recipe):
+        parts["base"] = obtain_tokenizer(without_extension(recipe))[0].fingerprint
+        parts["sources"] = [sources[index] for index in new_sources(recipe)]
     if splits := recipe.get("data.splits"):
         parts["splits"] = splits
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

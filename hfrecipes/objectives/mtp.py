@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from hfrecipes.objectives.linear_cross_entropy import IGNORED
-
-Curriculum = Literal["none", "forward", "reverse"]
+from hfrecipes.objectives.settings import Curriculum
 
 
 def head_targets(labels: Tensor, num_future_tokens: int, position_ids: Tensor | None = None) -> Tensor:

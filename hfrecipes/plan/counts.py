@@ -11,7 +11,7 @@ from typing import Any
 
 from hfrecipes.data.formats import example_texts
 from hfrecipes.data.mixture.schedule import SourceSize
-from hfrecipes.models.recipe_tokenizer import tokenizer_location
+from hfrecipes.models.recipe_tokenizer import extends, obtain_tokenizer, tokenizer_location, without_extension
 from hfrecipes.plan.sample import SampledSource, encode_sample, sample_examples, sample_sources, tokenize_sample
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -94,7 +94,13 @@ def estimate_counts(recipe: Recipe, tokenizer_of: Recipe | None = None) -> DataC
         tokenizer = plan_tokenizer(owner)
     except OfflineError as error:
         return DataCounts(None, None, vocab_size=size, problems=unchecked(error))
-    return _estimate(recipe, sampled, tokenizer, size or tokenizer.vocab_size)
+    added = owner.get("model.tokenizer.extend", 0) if extends(owner) and ready_tokenizer(owner) is None else 0
+    counts = estimate_sampled(recipe, sampled, tokenizer, size or tokenizer.vocab_size + added)
+    if not added:
+        return counts
+    fault, fix = "tokens are counted before pieces are added to the tokenizer", "`hfrecipes data preview` adds them"
+    problem = Problem(recipe.where("model.tokenizer.extend"), fault, fix, "unchecked")
+    return replace(counts, problems=(*counts.problems, problem))
 
 
 def unchecked(error: RecipeError) -> tuple[Problem, ...]:
@@ -103,13 +109,16 @@ def unchecked(error: RecipeError) -> tuple[Problem, ...]:
 
 
 def plan_tokenizer(recipe: Recipe) -> Tokenizer:
-    """The recipe's tokenizer; where it is yet to be trained, one trained on a sample of its data in its place.
+    """The recipe's tokenizer; where it is yet to be trained, one trained on a sample of its data in its place; where it is yet
+    to be extended, the one that it is made from.
 
     Raises:
         RecipeError: where it can neither be loaded nor fetched.
     """
     if tokenizer := ready_tokenizer(recipe):
         return tokenizer
+    if extends(recipe):
+        return obtain_tokenizer(without_extension(recipe))[0]
     samples = (sample_examples(recipe, part) for part in sample_sources(recipe))
     texts = (text for examples in samples for example in examples for text in example_texts(example))
     with tempfile.TemporaryDirectory() as folder:
@@ -118,7 +127,7 @@ def plan_tokenizer(recipe: Recipe) -> Tokenizer:
 
 
 def ready_tokenizer(recipe: Recipe) -> Tokenizer | None:
-    """The recipe's tokenizer; None where it is yet to be trained.
+    """The recipe's tokenizer; None where it is yet to be trained or extended.
 
     Raises:
         RecipeError: where it can neither be loaded nor fetched.
@@ -130,7 +139,15 @@ def ready_tokenizer(recipe: Recipe) -> Tokenizer | None:
     return Tokenizer.load(str(location), revision=revision)
 
 
-def _estimate(recipe: Recipe, sampled: list[SampledSource], tokenizer: Tokenizer, vocab_size: int) -> DataCounts:
+def estimate_sampled(recipe: Recipe, sampled: list[SampledSource], tokenizer: Tokenizer, vocab_size: int) -> DataCounts:
+    """Estimates rows and tokens from samples that are at hand.
+
+    Args:
+        recipe: A resolved recipe.
+        sampled: Of each source that it trains on.
+        tokenizer: Reads them.
+        vocab_size: Of the tokenizer that the recipe will have.
+    """
     totals: dict[str, float] = {}
     kinds: Counter[str] = Counter()
     sizes = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hfrecipes.objectives.settings import mtp_settings
 from hfrecipes.plan import memory
 from hfrecipes.plan.parameters import ParameterCount
 from hfrecipes.plan.shape import ModelShape
@@ -75,7 +76,7 @@ def footprint(
         # DDP sends gradients in buckets of its own.
         "gradient buckets": states.gradients if world_size > 1 else 0.0,
         "activations": _activations(recipe, shape, counts, tokens, batch, element_bytes),
-        "logits": memory.logits_bytes(tokens, shape.vocab_size, element_bytes) if _builds_logits(recipe) else 0.0,
+        "logits": _logits(recipe, shape, tokens, element_bytes),
     }
     saved = counts.trainable * _trained_bytes(recipe) if recipe.get("adapter") else states.weights
     model = saved + _TOKENIZER_BYTES * shape.vocab_size + _SMALL_FILES_BYTES
@@ -145,6 +146,15 @@ def _activations(
     boundary = tokens * shape.hidden_size * (4 if mixed else element_bytes)
     checkpointing = recipe.get("training.gradient_checkpointing", False)
     return memory.activation_bytes(layer, shape.num_layers, boundary, checkpointing=checkpointing)
+
+
+def _logits(recipe: Recipe, shape: ModelShape, tokens: int, element_bytes: int) -> float:
+    heads = mtp_settings(recipe)
+    if heads is not None:
+        # Hidden states of all heads and their gradients, and the output matrix's gradient in float32, beside small chunks.
+        states = 2 * heads.num_future_tokens * tokens * shape.hidden_size * element_bytes
+        return float(states + 4 * shape.vocab_size * shape.hidden_size)
+    return memory.logits_bytes(tokens, shape.vocab_size, element_bytes) if _builds_logits(recipe) else 0.0
 
 
 def _builds_logits(recipe: Recipe) -> bool:

@@ -9,7 +9,6 @@ import numpy as np
 from hfrecipes.data.mixture.schedule import MixtureSchedule, schedule_mixture
 from hfrecipes.data.mixture.settings import mixture_settings
 from hfrecipes.plan.counts import DataCounts
-from hfrecipes.plan.units import count
 from hfrecipes.recipe.loader import Recipe
 
 # TrainingArguments' own default.
@@ -49,6 +48,16 @@ def plan_schedule(
     )
 
 
+def unseen_steps(recipe: Recipe, global_batch_size: int, parameters: int | None) -> int | None:
+    """Optimizer steps of a mixture whose sources could not be counted: as it says, or by tokens where all rows are full."""
+    max_steps = recipe.get("training.max_steps", -1)
+    settings = mixture_settings(recipe)
+    asked = settings and settings.asked_tokens(parameters)
+    if max_steps > 0 or asked is None or recipe.kind != "pretrain":
+        return max_steps if max_steps > 0 else None
+    return max(round(asked / recipe.get("data.context_length") / global_batch_size), 1)
+
+
 def mixture_facts(schedule: MixtureSchedule) -> dict[str, Any]:
     """The `mixture` entry of a plan, as plain values.
 
@@ -56,9 +65,8 @@ def mixture_facts(schedule: MixtureSchedule) -> dict[str, Any]:
         `progress` and, by source, `shares` of tokens there; and for each source its rows, the tokens that are trained on, their
         share, the epochs, and how many tokens are seen a second time or more.
     """
-    shares, counts = schedule.token_shares(), schedule.plan.counts[-1]
+    shares, tokens = schedule.token_shares(), schedule.trained_tokens.tolist()
     places = np.unique(np.linspace(0, len(shares) - 1, min(_SHOWN, len(shares))).round().astype(int))
-    tokens = [float(count * size.mean) for count, size in zip(counts, schedule.sizes, strict=True)]
     repeated, epochs = schedule.repeated_tokens(), schedule.epochs()
     sources = {
         name: {
@@ -82,22 +90,19 @@ def mixture_facts(schedule: MixtureSchedule) -> dict[str, Any]:
 
 
 def mixture_words(schedule: MixtureSchedule) -> str:
-    """Each source with its first, highest or lowest, and last share of the tokens, and how often its rows are seen."""
-    shares, epochs, repeated = schedule.token_shares(), schedule.epochs(), schedule.repeated_tokens()
+    """The share of the tokens of each source: the first, where it turns around, and the last."""
+    shares = schedule.token_shares()
     words = []
     for number, name in enumerate(schedule.names):
-        turns = [f"{share:.1%}" for share in turning_points(shares[:, number])]
-        again = f", {count(repeated[name])} tokens again" if repeated[name] else ""
-        words.append(f"{name} {' → '.join(turns)} ({epochs[name]:.3g} epochs{again})")
-    return "; ".join(words)
+        turns = " → ".join(f"{share:.1%}" for share in turning_points(shares[:, number]))
+        words.append(f"{name} {turns}")
+    return f"{', '.join(words)} of the tokens"
 
 
 def turning_points(shares: np.ndarray) -> list[float]:
     """The first and the last of a row of shares, and between them the ones at which it turns around."""
     kept = [float(shares[0])]
     for share in map(float, shares[1:]):
-        if abs(share - kept[-1]) < _SAME_SHARE and len(kept) == 1:
-            continue
         if len(kept) > 1 and (share - kept[-1]) * (kept[-1] - kept[-2]) >= 0:
             kept[-1] = share
         elif abs(share - kept[-1]) >= _SAME_SHARE:

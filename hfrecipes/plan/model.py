@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
 from hfrecipes.models.adapters import adapter_base
-from hfrecipes.models.config import build_config, config_fields
+from hfrecipes.models.config import build_config, config_fields, embedding_rows
+from hfrecipes.models.recipe_tokenizer import extends
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 
@@ -23,7 +25,8 @@ def planned_config(recipe: Recipe, vocab_size: int | None) -> Any:
 
     Args:
         recipe: The recipe.
-        vocab_size: Size of the tokenizer, for a config that leaves it open; None where it is not known.
+        vocab_size: Size of the tokenizer, for a config that leaves it open, and one whose tokenizer is extended; None where it
+            is not known.
 
     Raises:
         RecipeError: where transformers refuses the config that the recipe spells out.
@@ -34,7 +37,18 @@ def planned_config(recipe: Recipe, vocab_size: int | None) -> Any:
     local = recipe.find_file(name)
     if (local / _ADAPTER).is_file() and not (local / "config.json").is_file():
         return _from_pretrained(recipe, *adapter_base(local))
-    return _from_pretrained(recipe, str(local) if local.exists() else name, recipe.get("model.revision"))
+    config = _from_pretrained(recipe, str(local) if local.exists() else name, recipe.get("model.revision"))
+    return with_new_rows(recipe, config, vocab_size)
+
+
+def with_new_rows(recipe: Recipe, config: Any, vocab_size: int | None) -> Any:
+    """The config of a starting model, where it is known, with rows for what a recipe adds to its tokenizer."""
+    if config is None or isinstance(config, Problem) or vocab_size is None or not extends(recipe):
+        return config
+    extended = copy.deepcopy(config)
+    text = extended.get_text_config()
+    text.vocab_size = embedding_rows(vocab_size, text.vocab_size)
+    return extended
 
 
 def trained_adapter(recipe: Recipe) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfrecipes.models.config import build_config
+from hfrecipes.objectives.settings import MTPSettings
 from hfrecipes.plan.shape import model_shape
 
 _EXPERTS = re.compile(r"(^|\.)experts(\.|$)")
@@ -42,7 +43,7 @@ class ParameterCount:
         trainable_embedding: Trained ones in lookup tables (8-bit optimizers treat them apart).
         quantized: Those kept in 4 or 8 bits.
         gated_mlp: Whether the MLPs have a gate.
-        by_part: embedding, attention, mlp, experts, router, norm, unembedding, adapter, other; only those that occur.
+        by_part: embedding, attention, mlp, experts, router, norm, unembedding, adapter, heads, other; only those that occur.
     """
 
     total: int
@@ -69,7 +70,10 @@ class _Entry:
 
 
 def count_parameters(
-    config: Any, adapter: dict[str, Any] | None = None, quantization: dict[str, Any] | None = None
+    config: Any,
+    adapter: dict[str, Any] | None = None,
+    quantization: dict[str, Any] | None = None,
+    heads: MTPSettings | None = None,
 ) -> ParameterCount:
     """Counts a causal language model, with its adapter, without loading or drawing a weight.
 
@@ -77,6 +81,7 @@ def count_parameters(
         config: A transformers config, or a dict with `model_type` and its fields.
         adapter: The recipe's `adapter` section.
         quantization: The recipe's `quantization` section.
+        heads: Those of multi-token prediction, which stay whole beside an adapter.
 
     Raises:
         ValueError: where transformers or peft cannot build this model or adapter.
@@ -89,11 +94,37 @@ def count_parameters(
         quantized = _quantized(model, quantization)
         output = model.get_output_embeddings()
         output_weight = getattr(output, "weight", None)
+        if heads:
+            _add_heads(model, heads)
         if quantization:
             model.requires_grad_(False)  # bitsandbytes' weights have no gradients
         if adapter:
             model = _with_adapter(model, adapter)
-    return _tally(list(_entries(model)), output_weight, quantized, _visited_share(config))
+        if heads:
+            model.get_submodule(_heads_of(model)).requires_grad_(True)
+    passes = heads.num_future_tokens if heads else 1
+    return _tally(list(_entries(model)), output_weight, quantized, _visited_share(config), passes)
+
+
+def _add_heads(model: Any, heads: MTPSettings) -> None:
+    """Heads of the right size; which parts a run gives them is found out by running the model, which has no weights here."""
+    from torch import nn
+
+    from hfrecipes.models.mtp.heads import ChainedHeads, ParallelHeads
+
+    lists = [
+        part for part in model.modules() if isinstance(part, nn.ModuleList) and len({type(one) for one in part}) == 1
+    ]
+    layer, number = max(lists, key=len)[-1], heads.num_future_tokens - 1
+    if heads.heads == "parallel":
+        model.mtp_heads = ParallelHeads(layer, number)
+        return
+    norms = [part for part in model.modules() if "norm" in type(part).__name__.lower() and hasattr(part, "weight")]
+    model.mtp_heads = ChainedHeads(layer, norms[-1], number)
+
+
+def _heads_of(model: Any) -> str:
+    return next(name for name, _ in model.named_modules() if name.split(".")[-1] == "mtp_heads")
 
 
 @contextmanager
@@ -113,7 +144,8 @@ def _with_adapter(model: Any, adapter: dict[str, Any]) -> Any:
     fields = {name: value for name, value in adapter.items() if name != "method"}
     # How the adapter starts changes no count, and some starts decompose weights that are not here.
     fields["init_lora_weights"] = False
-    return get_peft_model(model, LoraConfig(**{"task_type": "CAUSAL_LM", "target_modules": "all-linear", **fields}))
+    fields = {"task_type": "CAUSAL_LM", "target_modules": "all-linear", "exclude_modules": ".*mtp_heads.*", **fields}
+    return get_peft_model(model, LoraConfig(**fields))
 
 
 def _quantized(model: Any, quantization: dict[str, Any] | None) -> set[int]:
@@ -154,7 +186,10 @@ def _entries(model: Any) -> Iterator[_Entry]:
                 yield _Entry(f"{path}.{name}", module, parameter)
 
 
-def _tally(entries: list[_Entry], output_weight: Any, quantized: set[int], visited: float) -> ParameterCount:
+def _tally(
+    entries: list[_Entry], output_weight: Any, quantized: set[int], visited: float, passes: int
+) -> ParameterCount:
+    """Adds up; each of `passes` heads meets the output matrix."""
     by_part: dict[str, int] = {}
     sums = dict.fromkeys(("embedding", "matmul", "trainable_matmul", "active", "trainable_embedding"), 0)
     for entry in entries:
@@ -167,8 +202,9 @@ def _tally(entries: list[_Entry], output_weight: Any, quantized: set[int], visit
             sums["embedding"] += count
             sums["trainable_embedding"] += count * trained
         if _multiplies(entry, output_weight):
-            sums["matmul"] += used
-            sums["trainable_matmul"] += used * trained
+            times = passes if entry.parameter is output_weight else 1
+            sums["matmul"] += used * times
+            sums["trainable_matmul"] += used * times * trained
     total = sum(by_part.values())
     return ParameterCount(
         total=total,
@@ -196,6 +232,8 @@ def _multiplies(entry: _Entry, output_weight: Any) -> bool:
 
 
 def _part(entry: _Entry, output_weight: Any) -> str:
+    if "mtp_heads." in entry.name:
+        return "heads"
     if "lora_" in entry.name or ".modules_to_save." in entry.name:
         return "adapter"
     if _is_lookup(entry):

@@ -17,6 +17,9 @@ _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#E69F00", "#009E73", "#8a8a8a"
 # Sources that are drawn; a picture of more is not read.
 _MOST_SOURCES = 12
 _MOST_BARS = 14
+# The picture of shares is as high as so many bars.
+_SHARES_BARS = 9
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8a8a8a")
 _FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "PingFang SC", "Microsoft YaHei")
 
 
@@ -27,6 +30,7 @@ def draw_preview(
     supervised: Mapping[str, tuple[int, int]] | None = None,
     dropped: Mapping[str, int] | None = None,
     title: str = "",
+    mixture: Mapping[str, Any] | None = None,
 ) -> None:
     """Draws a picture; the same figures give the same bytes.
 
@@ -37,6 +41,7 @@ def draw_preview(
         supervised: Kind -> tokens that carry loss, all tokens.
         dropped: Rule -> documents that cleaning left out.
         title: The recipe's name.
+        mixture: `mixture_facts`: shares of sources over progress.
 
     Raises:
         RecipeError: the file's ending is another, or it cannot be written.
@@ -46,12 +51,12 @@ def draw_preview(
             Problem(str(file), f"a picture ends in {' or '.join(ENDINGS)}", f"say {file.with_suffix('.png')}")
         )
     parts = [part for part in parts if len(part.lengths)]
-    beside = [panel for panel, values in ((_draw_supervised, supervised), (_draw_dropped, dropped)) if values]
-    values = [each for each in (supervised, dropped) if each]
+    panels = ((_draw_shares, mixture), (_draw_supervised, supervised), (_draw_dropped, dropped))
+    beside = [(panel, values) for panel, values in panels if values]
     with _style(), warnings.catch_warnings():
         # Names in scripts of which no font is installed come out as boxes in a .png; an .svg leaves fonts to who looks at it.
         warnings.filterwarnings("ignore", message="Glyph")
-        figure = _figure(parts, limit, list(zip(beside, values, strict=True)), title)
+        figure = _figure(parts, limit, beside, title)
         try:
             # Without a date and a random salt, equal figures are equal files.
             figure.savefig(
@@ -85,8 +90,8 @@ def _figure(parts: Sequence[SourceLengths], limit: int | None, beside: Sequence[
     from matplotlib.figure import Figure
 
     shown = sorted(sorted(parts, key=lambda part: -len(part.lengths))[:_MOST_SOURCES], key=parts.index)
-    beside_bars = sum(min(len(values), _MOST_BARS) for _, values in beside)
-    height = max(1.5 + 1.25 * len(shown), 1.5 + 0.28 * beside_bars + 0.9 * len(beside), 2.6)
+    bars = [_SHARES_BARS if panel is _draw_shares else min(len(values), _MOST_BARS) for panel, values in beside]
+    height = max(1.5 + 1.25 * len(shown), 1.5 + 0.28 * sum(bars) + 0.9 * len(beside), 2.6)
     figure = Figure(figsize=(11 if beside and shown else 7, height), layout="constrained")
     left, right = figure, figure
     if beside and shown:
@@ -94,8 +99,7 @@ def _figure(parts: Sequence[SourceLengths], limit: int | None, beside: Sequence[
     if shown:
         _draw_lengths(left, shown, limit, len(parts) - len(shown))
     if beside:
-        rows = [min(len(values), _MOST_BARS) + 1.5 for _, values in beside]
-        axes = right.subplots(len(beside), 1, squeeze=False, height_ratios=rows)[:, 0]
+        axes = right.subplots(len(beside), 1, squeeze=False, height_ratios=[rows + 1.5 for rows in bars])[:, 0]
         for axis, (panel, values) in zip(axes, beside, strict=True):
             panel(axis, values)
     if title:
@@ -119,6 +123,33 @@ def _draw_lengths(figure: Any, parts: Sequence[SourceLengths], limit: int | None
     axes[-1].set_xticks(list(places), bar_labels(edges), rotation=40, ha="right", rotation_mode="anchor")
     note = f"tokens in a row; orange: beyond max_length {limit:,}" if limit is not None else "tokens in a row"
     axes[-1].set_xlabel(note + (f"; {left_out} smaller sources are not shown" if left_out else ""))
+
+
+def _draw_shares(axis: Any, mixture: Mapping[str, Any]) -> None:
+    from matplotlib.patches import Patch
+
+    places, shares = [100 * place for place in mixture["progress"]], mixture["shares"]
+    # To both edges: the first and last figures are those of the middles of their blocks.
+    places = [0.0, *places, 100.0]
+    layers = [[100 * share for share in (values[0], *values, values[-1])] for values in shares.values()]
+    # More sources than colours are told apart by hatching.
+    styles = [
+        {"facecolor": _COLOURS[number % len(_COLOURS)], "hatch": "/" * (number // len(_COLOURS)), "edgecolor": "white"}
+        for number in range(len(layers))
+    ]
+    floor = [0.0] * len(places)
+    for layer, style in zip(layers, styles, strict=True):
+        top = [low + height for low, height in zip(floor, layer, strict=True)]
+        axis.fill_between(places, floor, top, linewidth=0.4, **style)
+        floor = top
+    names = [Patch(**style) for style in styles]
+    labels = [_shorten(name, 18) for name in shares]
+    # The topmost layer first, as it is seen.
+    axis.legend(names[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+    axis.set_xlim(0, 100)
+    axis.set_ylim(0, 100)
+    axis.set_xlabel("% of the training")
+    axis.set_title("Shares of the tokens by source (%)")
 
 
 def _draw_supervised(axis: Any, supervised: Mapping[str, tuple[int, int]]) -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hfrecipes.models.recipe_tokenizer import extends
 from hfrecipes.plan.counts import estimate_counts
-from hfrecipes.plan.model import planned_config
+from hfrecipes.plan.model import planned_config, with_new_rows
 from hfrecipes.plan.plan import Plan, make_plan
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
@@ -70,9 +71,11 @@ def plan_pipeline(pipeline: Recipe, hardware: Hardware, world_size: int = 1) -> 
         start = _start(recipe, planned, folder)
         if start and start.recipe.get("adapter") and not recipe.get("adapter"):
             recipe = recipe.replace(adapter=start.recipe.get("adapter"))  # it is trained further
-        reader = start.reader if start and not recipe.get("model.tokenizer") else recipe
+        # What is to be extended is not there yet: the tokenizer that it is made from reads in its place.
+        reader = start.reader if start and (extends(recipe) or not recipe.get("model.tokenizer")) else recipe
         data = estimate_counts(recipe, tokenizer_of=reader)
-        config = start.config if start else planned_config(recipe, data.vocab_size)
+        entries = data.vocab_size and data.vocab_size + recipe.get("model.tokenizer.extend", 0)
+        config = with_new_rows(recipe, start.config, entries) if start else planned_config(recipe, data.vocab_size)
         known = None if isinstance(config, Problem) else config
         planned[step.name] = _Planned(recipe, make_plan(recipe, hardware, world_size, data, known), known, reader)
     return PipelinePlan(pipeline.name, tuple((name, entry.plan) for name, entry in planned.items()))

@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hfrecipes.data.mixture.schedule import MixtureSchedule
+from hfrecipes.objectives.settings import mtp_settings
 from hfrecipes.plan import flops
 from hfrecipes.plan.advice import memory_problems
 from hfrecipes.plan.counts import DataCounts, estimate_counts
 from hfrecipes.plan.devices import DEFAULT_UTILISATION, measured_flops, recognise
 from hfrecipes.plan.disk import DiskNeed, disk_need
 from hfrecipes.plan.footprint import Footprint, footprint
-from hfrecipes.plan.mixture import DEFAULT_EPOCHS, mixture_facts, plan_schedule
+from hfrecipes.plan.mixture import DEFAULT_EPOCHS, mixture_facts, plan_schedule, unseen_steps
 from hfrecipes.plan.model import planned_config, trained_adapter
 from hfrecipes.plan.parameters import ParameterCount, count_parameters
 from hfrecipes.plan.shape import ModelShape, model_shape
@@ -174,7 +175,7 @@ def make_plan(
         memory = footprint(recipe, counts, shape, batch, row_tokens, world_size)
         problems += [*memory.problems, *memory_problems(recipe, memory, hardware, world_size, batch)]
     schedule = plan_schedule(recipe, data, batch.global_batch_size, counts and counts.total)
-    steps, epochs = _steps(recipe, data, batch, schedule)
+    steps, epochs = _steps(recipe, data, batch, schedule, counts and counts.total)
     tokens = schedule.tokens if schedule else _tokens(recipe, data, batch, steps)
     if counts and shape and tokens is not None:
         compute = _compute(recipe, counts, shape, tokens, _mean_row(recipe, data), hardware, world_size)
@@ -191,7 +192,7 @@ def make_plan(
         shape=shape,
         data=data,
         steps=steps,
-        epochs=_passes(data, batch, steps, epochs),
+        epochs=None if recipe.get("data.mixture") else _passes(data, batch, steps, epochs),
         tokens=tokens,
         compute=compute,
         memory=memory,
@@ -225,7 +226,7 @@ def longest_row(recipe: Recipe, shape: ModelShape | None) -> int:
 def _counted(recipe: Recipe, config: Any) -> ParameterCount:
     adapter, quantization = recipe.get("adapter"), recipe.get("quantization")
     try:
-        return count_parameters(config, adapter, quantization)
+        return count_parameters(config, adapter, quantization, mtp_settings(recipe))
     except Exception as error:  # whatever transformers or peft finds amiss, in whichever type
         section = "adapter" if adapter else "model"
         problem = Problem(recipe.where(section), f"cannot be built: {error}", f"correct the {section} section")
@@ -233,12 +234,12 @@ def _counted(recipe: Recipe, config: Any) -> ParameterCount:
 
 
 def _steps(
-    recipe: Recipe, data: DataCounts, batch: BatchSplit, schedule: MixtureSchedule | None
+    recipe: Recipe, data: DataCounts, batch: BatchSplit, schedule: MixtureSchedule | None, parameters: int | None
 ) -> tuple[int | None, float | None]:
     """Optimizer steps, and the Trainer's epochs: each is a whole number of steps, its last batch completed from the next."""
     if recipe.get("data.mixture") is not None:
         # Each source has epochs of its own.
-        return (schedule.steps, None) if schedule else (None, None)
+        return (schedule.steps if schedule else unseen_steps(recipe, batch.global_batch_size, parameters)), None
     rows = data.rows
     per_epoch = None if rows is None else math.ceil(rows / batch.global_batch_size)
     max_steps = recipe.get("training.max_steps", -1)

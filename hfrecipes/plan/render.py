@@ -10,6 +10,7 @@ from rich.table import Table
 
 from hfrecipes.plan.flops import pf_s_days
 from hfrecipes.plan.mixture import mixture_words
+from hfrecipes.plan.mixture_table import print_mixture
 from hfrecipes.plan.pipeline import PipelinePlan
 from hfrecipes.plan.plan import Plan
 from hfrecipes.plan.units import count, duration, gib
@@ -27,6 +28,8 @@ def print_plan(console: Console, plan: Plan, title: str | None = None) -> None:
         table.add_row(name, escape(words))
     console.print(f"\n[bold]{escape(title or plan.name)}[/] · {plan.kind} · {escape(plan.model)}", highlight=False)
     console.print(table, highlight=False)
+    if plan.mixture is not None:
+        print_mixture(console, plan.mixture, estimated=plan.estimated)
     print_problems(console, plan.problems)
 
 
@@ -85,7 +88,9 @@ def _data(plan: Plan) -> str:
     if data is None or data.rows is None or data.tokens is None:
         return ""
     about = "≈ " if data.estimated else ""
-    words = [f"{about}{data.rows:,} rows, {about}{count(data.tokens)} tokens an epoch"]
+    words = [
+        f"{about}{data.rows:,} rows, {about}{count(data.tokens)} tokens {'in all' if plan.mixture else 'an epoch'}"
+    ]
     if data.supervised_tokens is not None and data.supervised_tokens < data.tokens:
         words.append(f"{about}{data.supervised_tokens / data.tokens:.0%} of them carry loss")
     if data.truncated_tokens:

@@ -6,7 +6,8 @@ import json
 import re
 from typing import Any
 
-from hfrecipes.publish import cleaning_tables, tables
+from hfrecipes.objectives.settings import MTPSettings
+from hfrecipes.publish import cleaning_tables, continued, tables
 from hfrecipes.publish.citation import citation
 from hfrecipes.publish.escaping import Bold, code_span, inline_text
 from hfrecipes.publish.evaluations import TUNED, EvaluationRow, evaluation_models, evaluation_rows
@@ -14,6 +15,7 @@ from hfrecipes.publish.figures import count, dig, duration, is_number, short
 from hfrecipes.publish.folds import is_folds, render_folds_card
 from hfrecipes.publish.header import base_on_hub, is_adapter, languages_of, license_of, render_header
 from hfrecipes.publish.limitations import limitations
+from hfrecipes.publish.needles import needle_rows
 from hfrecipes.publish.origin import command_text, local_model_id, name_of, recipe_text
 from hfrecipes.publish.templates import render_template
 
@@ -67,6 +69,12 @@ def render_card(
         curve=_loss_curve(metrics),
         plan=[tables.PLAN_COLUMNS, *tables.plan_rows(facts)],
         evaluation=evaluation_table(facts),
+        needles=needle_rows(facts),
+        changes=continued.changes_table(facts),
+        changes_figures=continued.CHANGES_FIGURES,
+        new_pieces=continued.tokenizer_sentence(facts),
+        compression=continued.compression_table(facts),
+        compression_figures=continued.COMPRESSION_FIGURES,
         samples=_samples(facts),
         limitations=limitations(facts, languages_of(facts)),
         warnings=tables.warnings_of(facts),
@@ -97,13 +105,21 @@ def _evaluation_row(row: EvaluationRow, models: list[str]) -> list[str]:
     return [row.dataset, row.title, *cells.values(), row.n]
 
 
+def _at_once(facts: dict[str, Any]) -> str:
+    """That a model has heads for several tokens."""
+    if dig(facts, "recipe.objective.name") != "mtp":
+        return ""
+    heads = dig(facts, "recipe.objective.num_future_tokens") or MTPSettings().num_future_tokens
+    return f" with heads for {count(heads)} tokens at once (multi-token prediction)"
+
+
 def _lead(facts: dict[str, Any], base_model: str | None) -> str:
     """What the model is, in a sentence of Markdown."""
     architecture = inline_text(dig(facts, "model.model_type") or "causal")
     what = f"{tables.parameters_text(facts)}{architecture} language model"
     sources = dict.fromkeys(code_span(tables.data_name(entry)) for entry in tables.training_data(facts))
     on = f" on {', '.join(sources)}" if sources else ""
-    trained = _TRAINED.get(str(facts.get("kind")), "trained")
+    trained = _TRAINED.get(str(facts.get("kind")), "trained") + _at_once(facts)
     base = base_on_hub(facts, base_model)
     linked = f"[{inline_text(base)}](https://huggingface.co/{base})" if base else None
     origin = linked or (f"the run {code_span(tables.base_name(facts))}" if tables.base_name(facts) else None)

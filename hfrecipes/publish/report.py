@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from markupsafe import Markup
 
-from hfrecipes.publish import cleaning_tables, curves, tables
+from hfrecipes.publish import cleaning_tables, continued, curves, tables
 from hfrecipes.publish.compare import evaluation_groups, figure_rows, recipe_differences
 from hfrecipes.publish.evaluations import TUNED, evaluation_rows
 from hfrecipes.publish.figures import count, dig, duration, is_number, number, scientific, short, size
 from hfrecipes.publish.folds import figure_columns, fold_runs, fold_table, is_folds
+from hfrecipes.publish.needles import needle_maps
 from hfrecipes.publish.origin import name_of, recipe_text
 from hfrecipes.publish.reading import facts_of
 from hfrecipes.publish.svg import Bar, Series, interval_bars, line_chart
@@ -58,6 +60,8 @@ def _render(runs: list[RunDir], facts: list[dict[str, Any]], heading: str, folds
         data_columns=tables.DATA_COLUMNS,
         plan_columns=tables.PLAN_COLUMNS,
         cleaning_figures=cleaning_tables.CLEANING_FIGURES,
+        changes_figures=continued.CHANGES_FIGURES,
+        compression_figures=continued.COMPRESSION_FIGURES,
         kinds_columns=tables.KINDS_COLUMNS,
         augmentation_columns=cleaning_tables.AUGMENTATION_COLUMNS,
     )
@@ -98,8 +102,12 @@ def _run_view(name: str, facts: dict[str, Any]) -> dict[str, Any]:
         "cleaning": cleaning_tables.cleaning_sentence(facts),
         "cleaning_rules": cleaning_tables.cleaning_table(facts),
         "augmentation": cleaning_tables.augmentation_rows(facts),
+        "changes": continued.changes_table(facts),
+        "new_pieces": continued.tokenizer_sentence(facts),
+        "compression": continued.compression_table(facts),
         "compute": tables.compute_rows(facts),
         "plan": tables.plan_rows(facts),
+        "needles": [{"language": language, "svg": Markup(svg)} for language, svg in needle_maps(facts)],
         "samples": [_sample(sample) for sample in facts.get("samples") or []],
         "warnings": tables.warnings_of(facts),
         "recipe": recipe_text(facts),
@@ -157,6 +165,7 @@ def _charts(names: list[str], facts: list[dict[str, Any]], logs: list[curves.Log
     units = {unit for points, unit in speeds if points}
     charts = [
         ("Loss", _loss_series(names, logs)),
+        ("Old and new domain, bits per byte", _domain_series(names, facts, logs)),
         ("Bits per byte, held-out", _eval_series(names, [curves.bits_curves(log) for log in logs])),
         ("Learning rate", _one_per_run(names, [curves.curve(log, "learning_rate") for log in logs])),
         ("Gradient norm", _one_per_run(names, [curves.curve(log, "grad_norm") for log in logs])),
@@ -190,6 +199,18 @@ def _eval_series(names: list[str], by_run: list[dict[str, list[tuple[float, floa
             label = f"{name}: {dataset or 'eval'}" if len(names) > 1 else dataset or "eval"
             series.append(Series(label, points, index if len(names) > 1 else place, dashed=True))
     return series
+
+
+def _domain_series(names: list[str], facts: list[dict[str, Any]], logs: list[curves.Log]) -> list[Series]:
+    """Of several runs in one colour each; the old domain is dashed."""
+    by_run = [continued.domain_series(entry, log) for entry, log in zip(facts, logs, strict=True)]
+    if len(names) == 1:
+        return by_run[0]
+    return [
+        replace(one, label=f"{name}: {one.label}", colour=index)
+        for index, (name, series) in enumerate(zip(names, by_run, strict=True))
+        for one in series
+    ]
 
 
 def _one_per_run(names: list[str], by_run: list[list[tuple[float, float]]]) -> list[Series]:

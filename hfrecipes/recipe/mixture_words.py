@@ -29,8 +29,10 @@ OF_MIXTURE = frozenset(field.name for field in fields(MixtureSource)) - {field.n
 
 @dataclass(kw_only=True, slots=True)
 class Mixture:
-    sources: dict[str, MixtureSource] | None = words("The sources, by a name that figures and plots show.")
-    total_tokens: int | str | None = words(
+    sources: dict[str, MixtureSource | None] | None = words(
+        "The sources, by a name that figures and plots show; null takes one out."
+    )
+    total_tokens: float | str | None = words(
         "Tokens to train on: a count, or 20x for 20 a parameter. Default: what max_steps or num_train_epochs say."
     )
     temperature: float | None = words(

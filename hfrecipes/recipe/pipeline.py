@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,15 @@ class Step:
         name: Its name with its rounds, `loop-2/sft`; also its folder below the pipeline's run directory.
         recipe: Its recipe, overrides applied and references replaced by paths.
         uses: Names of the earlier steps whose output it takes.
+        gate: What it must have reached before the next step starts, as the pipeline says it; empty where it has no gate.
+        where: The place of the gate in the pipeline.
     """
 
     name: str
     recipe: Recipe
     uses: tuple[str, ...]
+    gate: dict[str, Any] = field(default_factory=dict)
+    where: str = ""
 
 
 def expand_steps(pipeline: Recipe, run_dir: Path) -> list[Step]:
@@ -82,8 +86,9 @@ class _Expansion:
                 self._step(step, here, prefix + name, variables)
 
     def _rounds(self, step: dict[str, Any], keys: tuple, name: str, variables: dict[str, str]) -> None:
-        if "with" in step:
-            self._fault((*keys, "with"), f"the group {name} has overrides", "give them to its steps")
+        for word, title in (("with", "overrides"), ("gate", "a gate")):
+            if word in step:
+                self._fault((*keys, word), f"the group {name} has {title}", "give it to its steps")
         for number in range(1, step.get("rounds", 1) + 1):
             inner = {**variables, "round": str(number)}
             self.group(step["steps"] or [], (*keys, "steps"), f"{name}-{number}/", inner)
@@ -96,8 +101,17 @@ class _Expansion:
         except RecipeError as error:
             self.problems += error.problems
             return
-        self.steps.append(Step(name, recipe, uses))
+        gate, place = step.get("gate") or {}, (*keys, "gate")
+        self._gate(gate, recipe, place)
+        self.steps.append(Step(name, recipe, uses, gate, self._where(place)))
         self.latest[step["name"]] = name
+
+    def _gate(self, gate: dict[str, Any], recipe: Recipe, keys: tuple) -> None:
+        """A gate that asks for what its step does not measure would never open."""
+        for word, measured in (("short_loss", "evaluation.short_context"), ("needles", "evaluation.needle")):
+            if gate.get(word) not in (None, False) and recipe.get(measured) is None:
+                fault = f"the gate asks for {word}, and the step's recipe does not say {measured}"
+                self._fault((*keys, word), fault, f"add {measured} to {recipe.path.name}, or to the step's with:")
 
     def _recipe(self, step: dict[str, Any], keys: tuple, variables: dict[str, str]) -> tuple[Recipe, tuple[str, ...]]:
         beside = self.pipeline.find_file(step["recipe"])

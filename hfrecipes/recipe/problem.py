@@ -19,7 +19,8 @@ class Problem:
         fix: The mend, as an instruction. Empty where the message already holds it.
         severity: `error` stops a run, `warning` does not, `unchecked` says what could not be looked at and why.
 
-    What it quotes of the user's words or of a library's error is printed, logged and kept, so secrets are taken out of it.
+    What it quotes of the user's words or of a library's error is printed, logged and kept, so secrets are taken out of it,
+    and what a terminal would obey is made visible.
     """
 
     where: str
@@ -30,9 +31,10 @@ class Problem:
     def __post_init__(self) -> None:
         # The command line imports this file, and has no problem most of the time.
         from hfrecipes.recipe.secrets import redact
+        from hfrecipes.recipe.visible import visible
 
         for name in ("where", "message", "fix"):
-            object.__setattr__(self, name, redact(getattr(self, name)))
+            object.__setattr__(self, name, visible(redact(getattr(self, name))))
 
     def __str__(self) -> str:
         mend = f" ({self.fix})" if self.fix else ""

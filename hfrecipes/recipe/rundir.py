@@ -18,9 +18,9 @@ _SHAPES: dict[str, type] = {
     **dict.fromkeys(("name", "kind", "status"), str),
     **dict.fromkeys(("recipe", "versions", "hardware", "model", "training", "plan", "published"), dict),
     **dict.fromkeys(("fingerprint", "marks"), dict),
-    **dict.fromkeys(("data", "evaluations", "samples", "warnings", "steps", "command", "sessions"), list),
+    **dict.fromkeys(("data", "evaluations", "samples", "warnings", "steps", "command", "sessions", "needles"), list),
 }
-_ROWS = ("data", "evaluations", "samples", "steps", "sessions")
+_ROWS = ("data", "evaluations", "samples", "steps", "sessions", "needles")
 # What the counters of the libraries can hold.
 _MOST_STEPS = 2**63
 _DAMAGED = "remove it and say --resume: it is written anew from the last checkpoint"

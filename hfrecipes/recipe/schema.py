@@ -28,7 +28,7 @@ Schema = dict[str, Any]
 # The libraries whose classes the schema is read from.
 LIBRARIES = ("transformers", "trl", "peft")
 # Raised when the making of the schema changes, so that cached ones are made anew.
-EDITION = 10
+EDITION = 13
 SHIPPED = Path(__file__).with_name("schema.json")
 
 
@@ -147,11 +147,32 @@ def _model_schema() -> Schema:
         },
         "tokenizer": {
             "anyOf": [{"type": "string"}, dataclass_schema(TokenizerTraining)],
-            "description": "A Hub id or folder, or {vocab_size: N} to train one. Default: the model's own.",
+            "description": "A Hub id or folder, {vocab_size: N} to train one, {extend: N} to add to the model's own (default).",
         },
     }
     # Null takes away here, too: weights and config, say, exclude each other.
-    return _object({name: _or_null(word) for name, word in {**ours, **words.FROM_PRETRAINED}.items()})
+    return _object({name: _or_null(word) for name, word in {**ours, **_rope_schema(), **words.FROM_PRETRAINED}.items()})
+
+
+def _rope_schema() -> Schema:
+    """What a config says of rotary positions, for a model that goes on with others than it was trained with."""
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, RopeParameters
+
+    flat = hint_schema(RopeParameters)["properties"]
+    flat["rope_type"] = {"enum": ["default", *sorted(ROPE_INIT_FUNCTIONS)]}
+    flat |= {name: {**word, **words.ROPE_RANGES.get(name, {})} for name, word in flat.items()}
+    by_layer = {kind: _object(flat) for kind in words.ROPE_LAYERS}
+    return {
+        "rope_parameters": {
+            **_object({**flat, **by_layer}),
+            "description": "Rotary positions from here on: rope_type, rope_theta, factor …, or those of each kind of layer.",
+        },
+        "max_position_embeddings": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "The longest row from here on. Default: the model's, or as many as data.context_length.",
+        },
+    }
 
 
 def _or_null(schema: Schema) -> Schema:

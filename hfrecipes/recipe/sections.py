@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from hfrecipes.recipe.augmentation import METHODS
 from hfrecipes.recipe.cleaning import RULES
+from hfrecipes.recipe.long_context_words import GateWords, NeedleWords
 from hfrecipes.recipe.mixture_words import Mixture
 from hfrecipes.recipe.section_words import words
 from hfrecipes.recipe.source_words import Source
@@ -18,7 +19,11 @@ KINDS: tuple[str, ...] = ("pretrain", "sft", "pipeline")
 
 @dataclass(kw_only=True, slots=True)
 class TokenizerTraining:
-    vocab_size: int = words("Entries of the byte-level BPE that is trained on data.train.", minimum=300)
+    vocab_size: int | None = words("Entries of a byte-level BPE that is trained on the training data.", minimum=300)
+    extend: int | None = words(
+        "Instead: pieces that the model's own tokenizer gets besides, learnt from the sources with domain: new.",
+        minimum=1,
+    )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -49,7 +54,22 @@ class PackedData(Data):
 
 @dataclass(kw_only=True, slots=True)
 class Objective:
-    name: Literal["clm"] = words("What is predicted: clm is the next token.", default="clm")
+    name: Literal["clm", "mtp"] = words(
+        "What is predicted: clm is the next token, mtp several tokens at once.", default="clm"
+    )
+    num_future_tokens: int | None = words("mtp: tokens predicted at each position. Default: 4.", minimum=2, maximum=64)
+    heads: Literal["parallel", "chained"] | None = words(
+        "mtp: parallel heads all read the trunk, chained ones each read the one before. Default: parallel."
+    )
+    loss_weight: float | None = words(
+        "mtp: what the loss of each head counts beside the model's own. Default: 0.3.", minimum=0
+    )
+    curriculum: Literal["none", "forward", "reverse"] | None = words(
+        "mtp: forward adds head after head as the training goes on, reverse takes them away. Default: forward."
+    )
+    equal_parameters: bool | None = words(
+        "mtp: takes the layers that the heads are made of out of the trunk of model.config. Default: false."
+    )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -68,6 +88,12 @@ class Evaluation:
     samples: int | None = words("Generated samples kept for the card and the report. Default: 4.", minimum=0)
     compare_base: bool | None = words("Measure the starting model in the same way. Default: true where there is one.")
     batch_size: int | None = words("Rows measured at once. Default: 16.", minimum=1)
+    needle: NeedleWords | None = words("A sentence hidden in a long text, by length and depth: is it found?")
+
+
+@dataclass(kw_only=True, slots=True)
+class PackedEvaluation(Evaluation):
+    short_context: int | None = words("data.eval is measured in rows of so many tokens, too.", minimum=8)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -87,12 +113,13 @@ class Step:
     with_: dict[str, Any] | None = words("Overrides of that recipe, by dotted key.")
     rounds: int | None = words("How many times the steps of a group are repeated.", minimum=1, maximum=1000)
     steps: list[Any] | None = words("The steps of a group.")
+    gate: GateWords | None = words("What this step must have reached before the next one starts.")
 
 
 # Sections by kind; `model`, `adapter`, `quantization` and `training` hold the ecosystem's words and are added by the schema.
 OUR_SECTIONS: dict[str, dict[str, type]] = {
-    "pretrain": {"data": PackedData, "objective": Objective, "evaluation": Evaluation, "publish": Publish},
-    "sft": {"data": Data, "evaluation": Evaluation, "publish": Publish},
+    "pretrain": {"data": PackedData, "objective": Objective, "evaluation": PackedEvaluation, "publish": Publish},
+    "sft": {"data": Data, "objective": Objective, "evaluation": Evaluation, "publish": Publish},
     "pipeline": {},
 }
 REQUIRED_SECTIONS: dict[str, tuple[str, ...]] = {

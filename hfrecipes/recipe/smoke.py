@@ -9,11 +9,13 @@ from typing import Any
 from hfrecipes.recipe.loader import Recipe, check_words
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.schema import load_schema
+from hfrecipes.recipe.source_list import sources_of
 
 STEPS = 2
 ROWS = 24
 CONTEXT = 256
 VOCABULARY = 512
+PIECES = 16
 # Weights of at most this size are trained for two steps as they are.
 SMALL_MODEL_BYTES = 16 * 2**20
 
@@ -60,9 +62,16 @@ def shrink(recipe: Recipe) -> Recipe:
         RecipeError: where the architecture is not known offline; another family would not be the same recipe.
     """
     values = dict(recipe.values)
-    values["model"] = recipe.get("model") if _is_small(recipe) else _tiny_model(recipe)
     values["data"] = _tiny_data(recipe)
+    if _is_small(recipe):
+        values["model"] = _with_few_pieces(recipe)
+        _keep_domains(recipe, values["data"])
+    else:
+        values["model"] = _tiny_model(recipe)
     values["training"] = _tiny_training(recipe)
+    if recipe.get("objective.equal_parameters"):
+        # A tiny trunk has no layers to give.
+        values["objective"] = {**recipe.get("objective"), "equal_parameters": False}
     if recipe.get("evaluation"):
         values["evaluation"] = _tiny_evaluation(recipe)
     return check_words(values, recipe.path, recipe.lines, recipe.overrides)
@@ -104,16 +113,48 @@ def _tiny_model(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def _with_few_pieces(recipe: Recipe) -> dict[str, Any]:
+    """The model as it is; of what is added to its tokenizer, as much as a few rows hold."""
+    model = recipe.get("model")
+    added = recipe.get("model.tokenizer.extend")
+    return model if added is None else {**model, "tokenizer": {"extend": min(added, PIECES)}}
+
+
+def _keep_domains(recipe: Recipe, data: dict[str, Any]) -> None:
+    """Marks tiny sources as old or new where the recipe's are, in place."""
+    for role in ("train", "eval", "test"):
+        told = [spec for _, spec in recipe.sources(role)]
+        tiny = [spec for _, spec in sources_of({"data": data}, role)]
+        # Of several sources in a list one is left.
+        for spec, said in zip(tiny, told, strict=False):
+            if said.get("domain"):
+                spec["domain"] = said["domain"]
+
+
 def _tiny_data(recipe: Recipe) -> dict[str, Any]:
     name = "python_prose" if recipe.kind == "pretrain" else "python_docstrings"
     splits = {"train": "train", "eval": "validation", "test": "test"}
     data: dict[str, Any] = {
         role: [{"name": name, "split": split, "limit": ROWS}] for role, split in splits.items() if recipe.sources(role)
     }
+    if recipe.get("data.mixture") is not None:
+        data["mixture"] = _tiny_mixture(recipe, data.pop("train"))
     if recipe.kind == "pretrain":
         data["context_length"] = CONTEXT
         data["document_mask"] = recipe.get("data.document_mask", True)
     return data
+
+
+def _tiny_mixture(recipe: Recipe, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The same shares of sources that are all alike; how long it lasts and how often rows may come is a matter of size."""
+    kept = ("weight", "interpolation")
+    sources = {
+        name: {**rows[0], **{word: spec[word] for word in kept if spec.get(word) is not None}}
+        for name, spec in recipe.get("data.mixture.sources", {}).items()
+        if spec is not None
+    }
+    words = {word: recipe.get(f"data.mixture.{word}") for word in ("temperature", "seed")}
+    return {"sources": sources, **{word: value for word, value in words.items() if value is not None}}
 
 
 def _tiny_training(recipe: Recipe) -> dict[str, Any]:
@@ -140,4 +181,8 @@ def _tiny_evaluation(recipe: Recipe) -> dict[str, Any]:
         if evaluation["task"].get("metric") == "final_answer_match":
             # The embedded references hold no numbers to compare.
             evaluation["task"]["metric"] = "exact_match"
+    if evaluation.get("needle") is not None:
+        evaluation["needle"] = {**evaluation["needle"], "lengths": [CONTEXT], "num_needles": 1, "haystack": None}
+    if evaluation.get("short_context"):
+        evaluation["short_context"] = CONTEXT // 2
     return evaluation

@@ -46,6 +46,9 @@ class Source(SourceTask):
     subset: str | None = words("The configuration of a Hub data set (`name=` of load_dataset).")
     split: str | None = words("The split: train, validation, test, or a slice that datasets understands.")
     revision: str | None = words("The commit of a Hub data set.")
+    domain: Literal["old", "new"] | None = words(
+        "In continued pretraining: whether the starting model knows this domain or language (old), or is to learn it."
+    )
     license: str | None = words("The licence of local rows, as the Hub spells it; it is named in the card.")
     limit: int | None = words("At most this many rows, taken evenly over the whole.", minimum=1)
     columns: dict[str, str] | None = words(

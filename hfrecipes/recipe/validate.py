@@ -10,6 +10,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from hfrecipes.recipe.owned import instead_of
@@ -123,6 +124,12 @@ class _Validator:
         choices = [choice for branch in schema["anyOf"] for choice in branch.get("enum", ())]
         if isinstance(value, str) and choices:
             return self._choice(value, choices, keys)
+        # A number of the right type is out of its range, which says more than the types do.
+        for branch in schema["anyOf"]:
+            if "type" in branch and any(_is_a(value, name) for name in _type_names(branch)):
+                (fault,) = self.check(value, branch, keys)
+                others = "".join(f", or {choice}" for choice in choices if choice is not None)
+                return [replace(fault, fix=fault.fix + others)]
         names = [name for branch in schema["anyOf"] for name in _type_names(branch)]
         return [self._wrong_type(value, list(dict.fromkeys(names)), keys)]
 

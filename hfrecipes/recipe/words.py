@@ -37,6 +37,17 @@ FROM_PRETRAINED: dict[str, dict[str, Any]] = {
     },
 }
 
+# The kinds of layers to which configs give rotary parameters of their own.
+ROPE_LAYERS = ("full_attention", "sliding_attention", "chunked_attention")
+# transformers logs a remark about numbers beyond these, and goes on.
+ROPE_RANGES: dict[str, dict[str, float]] = {
+    "rope_theta": {"exclusiveMinimum": 0},
+    "factor": {"minimum": 1},
+    "original_max_position_embeddings": {"minimum": 1},
+    "partial_rotary_factor": {"exclusiveMinimum": 0, "maximum": 1},
+    "attention_factor": {"minimum": 0},
+}
+
 # BitsAndBytesConfig has no type hints.
 BITSANDBYTES: dict[str, dict[str, Any]] = {
     "load_in_8bit": {"type": "boolean"},

@@ -158,14 +158,43 @@ def compare_fingerprints(
     for part in now:
         if part not in before or before[part] == now[part]:
             continue
-        (accepted if _is_excused(part, keys, allowed) else refused).extend(_differences(part, before[part], now[part]))
+        found = _differences(part, before[part], now[part])
+        if not _is_excused(part, keys, allowed):
+            refused += found
+        elif part in _DIFFERENCES or not changes.known:
+            # What the recipe says has been told by its keys.
+            accepted += [words for _, words in found]
     if refused:
         shown = "; ".join(words for _, words in refused)
-        flags = " ".join(f"--allow-change {key}" for key, _ in refused)
+        flags = " ".join(f"--allow-change {key}" for key in dict.fromkeys(key for key, _ in refused))
         fix = f"put back what was there, begin a run of another name, or where it is meant: {flags}"
         raise RecipeError(Problem(str(where), f"this checkpoint belongs to another run: {shown}", fix))
-    # What the recipe says has been told by its keys.
-    return [words for key, words in accepted if key in _DIFFERENCES or not changes.known]
+    return accepted
+
+
+def is_scheduled_anew(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether the learning rates of the rest follow another plan: other words, or another number of steps of a mixture.
+
+    Args:
+        before: The fingerprint of the checkpoint; empty for those without one.
+        now: Today's.
+    """
+    samples = [part.get(_MIXTURE, {}).get(f"{_MIXTURE}.samples") for part in (before, now)]
+    return ("schedule" in before and before["schedule"] != now["schedule"]) or (
+        _MIXTURE in before and samples[0] != samples[1]
+    )
+
+
+def mixed_anew(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Says so where the rest of a mixture is another than the checkpoint's would have been."""
+    old, new = before.get(_MIXTURE), now.get(_MIXTURE)
+    batches = [part.get("training.global_batch_size") for part in (before, now)]
+    if not before or (old == new and (new is None or batches[0] == batches[1])):
+        return []
+    if old is None or new is None:
+        return ["the order of the rows is planned anew: rows that were read may come again before others do"]
+    rest = "its sources go on by the new plan, so rows that were read may come again before others do"
+    return [f"the rest of the mixture is planned anew: {rest}"]
 
 
 def faults_of_another_run(of_checkpoint: dict[str, Any], earlier: dict[str, Any]) -> list[str]:
@@ -192,6 +221,10 @@ def _differences(part: str, before: Any, now: Any) -> list[tuple[str, str]]:
     """The keys of a part that differ, each with the difference in words."""
     if part in _DIFFERENCES:
         return [(part, _DIFFERENCES[part])]
+    if part == _MIXTURE:
+        # Under the same words of the recipe, its order changes with the data alone.
+        keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        return [("data", _change(key, before, now)) for key in keys]
     old, new = (value if isinstance(value, dict) else {part: value} for value in (before, now))
     return [(key, _change(key, old, new)) for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
 

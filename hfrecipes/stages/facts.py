@@ -20,7 +20,6 @@ import torch
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.rundir import now
-from hfrecipes.trainers.sampler import EpochSampler
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "tokenizers")
 
@@ -141,12 +140,13 @@ def training_facts(
     """
     steps, batch = trainer.state.global_step, trainer.global_batch_size
     lengths, supervised = row_sizes(trainer.train_dataset)
-    order = EpochSampler(len(lengths), batch, trainer.args.seed).order(0, steps * batch)
+    order = trainer.rows_read()
     tokens, measured = int(lengths[order].sum()), int(lengths[order[first_step * batch :]].sum())
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {
         "steps": steps,
-        "epochs": round(steps * batch / len(lengths), 4),
+        # The sources of a mixture have epochs of their own.
+        "epochs": None if trainer.mixture_plan else round(steps * batch / len(lengths), 4),
         "rows": steps * batch,
         "tokens": tokens,
         "supervised_tokens": int(supervised[order].sum()),

@@ -19,10 +19,19 @@ from hfrecipes.evaluation.language_modeling import RowLosses, language_modeling_
 from hfrecipes.evaluation.metrics import TaskMetric, load_metric
 from hfrecipes.evaluation.prompts import prompt_ids, show_prompt, split_example
 from hfrecipes.evaluation.task import measure_task
-from hfrecipes.models.load import load_model
+from hfrecipes.models.load import load_model, load_tokenizer
+from hfrecipes.models.recipe_tokenizer import extends, obtain_tokenizer, without_extension
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.stops import PoisonedRunError
+from hfrecipes.stages.continued import (
+    Reader,
+    compare_passages,
+    compare_rows,
+    continued_facts,
+    domains_of,
+    passage_entries,
+)
 
 BATCH_SIZE = 16
 TASK = {"num_rows": 200, "num_shots": 3, "max_new_tokens": 64}
@@ -56,6 +65,8 @@ class Measurer:
         self.tokenizer = tokenizer
         self.console = console
         self.warnings: list[str] = []
+        self.continued: dict[str, Any] = {}
+        self.losses: dict[str, dict[str, RowLosses]] = {}
         self.batch_size = recipe.get("evaluation.batch_size", BATCH_SIZE)
 
     def refuse_unscorable(self, model: Any) -> None:
@@ -86,11 +97,37 @@ class Measurer:
     def trained_and_base(self, model: Any, step: int) -> tuple[Entries, Entries]:
         """Entries of `evaluations` and `samples` for the trained model and, where it started from one, its base."""
         evaluations, samples = self.measure(model, TUNED, step)
-        if self._compares():
-            with self._base(model) as base:
-                more, base_samples = self.measure(base, BASE, 0)
-            evaluations, samples = more + evaluations, base_samples + samples
-        return evaluations, samples
+        if not self._compares():
+            return evaluations, samples
+        if extends(self.recipe):
+            return self._beside_other_reader(model, step, evaluations, samples)
+        with self._base(model) as base:
+            more, base_samples = self.measure(base, BASE, 0)
+        comparisons = compare_rows(domains_of(self.recipe, self.prepared), self.losses[BASE], self.losses[TUNED])
+        self.continued = continued_facts(comparisons)
+        return more + evaluations, base_samples + samples
+
+    def _beside_other_reader(
+        self, model: Any, step: int, evaluations: Entries, samples: Entries
+    ) -> tuple[Entries, Entries]:
+        """As `trained_and_base`, where the starting model reads through another tokenizer: in bytes."""
+        known = without_extension(self.recipe)
+        light, location = obtain_tokenizer(known)
+        tokenizer = load_tokenizer(location, known)
+        asked, base = Measurer(known, self.prepared, tokenizer, self.console), load_model(known, tokenizer)
+        base.to(model.device)
+        comparisons = compare_passages(
+            self.recipe,
+            self.prepared,
+            Reader(lambda rows, name: asked._losses(base, rows, BASE, name), light),
+            Reader(lambda rows, name: self._losses(model, rows, TUNED, name), obtain_tokenizer(self.recipe)[0]),
+        )
+        self.continued = continued_facts(comparisons)
+        # Costs per token cannot be compared with those of the starting model's own tokens.
+        of_tokens = [entry for entry in evaluations if entry["metric"] != "bits_per_byte"]
+        examples, _ = self._held_out_examples()
+        base_samples = asked._samples(base, BASE, examples) if examples else []
+        return passage_entries(comparisons, step, BASE, TUNED) + of_tokens, base_samples + samples
 
     def measure(self, model: Any, label: str, step: int) -> tuple[Entries, Entries]:
         """One model: language modelling on every held-out set, then the task or samples."""
@@ -98,6 +135,7 @@ class Measurer:
         for name, dataset in {**self.prepared.eval, **self.prepared.test}.items():
             with self._status(f"measuring the {label} model on {name}"):
                 losses = self._losses(model, dataset, label, name)
+            self.losses.setdefault(label, {})[name] = losses
             found = language_modeling_estimates(losses, step)
             evaluations += [{"model": label, "dataset": name, **entry} for entry in found]
         examples, name = self._held_out_examples()
@@ -207,7 +245,7 @@ class Measurer:
             with model.disable_adapter():
                 yield model
             return
-        yield load_model(self.recipe, self.tokenizer).to(model.device)
+        yield load_model(self.recipe, self.tokenizer, as_it_was=True).to(model.device)
 
     def _status(self, text: str) -> Any:
         if self.console.is_terminal:

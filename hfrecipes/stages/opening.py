@@ -25,6 +25,8 @@ from hfrecipes.stages.changes import (
     compare_fingerprints,
     compare_recipes,
     faults_of_another_run,
+    is_scheduled_anew,
+    mixed_anew,
     other_conditions,
     refuse_idle_allowances,
 )
@@ -207,8 +209,8 @@ def agree(
         fault = f"nothing is left to train with the change: {checkpoint.name} is at the last of {steps} steps"
         fix = "raise training.max_steps or training.num_train_epochs"
         raise RecipeError(Problem(str(checkpoint.parent.parent), fault, fix))
-    replan = "schedule" in of_checkpoint and of_checkpoint["schedule"] != today["schedule"]
-    return replan, changed, other_conditions(start.earlier, manifest, world_size)
+    conditions = [*mixed_anew(of_checkpoint, today), *other_conditions(start.earlier, manifest, world_size)]
+    return is_scheduled_anew(of_checkpoint, today), changed, conditions
 
 
 def open_run(run: RunDir, recipe: Recipe, facts: dict[str, Any], start: Start) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from transformers import TrainingArguments
 
 from hfrecipes.data.prepare import Prepared
 from hfrecipes.objectives.clm import PackedCollator
+from hfrecipes.objectives.settings import mtp_settings
 from hfrecipes.trainers.language_modeling import PretrainTrainer
+from hfrecipes.trainers.mtp import MTPTrainer
 
 ARGUMENTS = TrainingArguments
 
@@ -17,7 +20,8 @@ def build_trainer(
     recipe: Any, model: Any, args: TrainingArguments, prepared: Prepared, tokenizer: Any
 ) -> PretrainTrainer:
     """The trainer of a pretraining run; its rows are packed already."""
-    return PretrainTrainer(
+    mtp = mtp_settings(recipe)
+    return (PretrainTrainer if mtp is None else partial(MTPTrainer, mtp=mtp))(
         model=model,
         args=args,
         data_collator=PackedCollator(tokenizer.pad_token_id),

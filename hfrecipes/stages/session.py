@@ -30,6 +30,7 @@ from hfrecipes.models.leakage import LeakageError, check_no_leakage
 from hfrecipes.models.load import load_model, load_tokenizer
 from hfrecipes.models.probe import try_forward
 from hfrecipes.models.recipe_tokenizer import obtain_tokenizer
+from hfrecipes.objectives.settings import mtp_settings
 from hfrecipes.plan.counts import DataCounts
 from hfrecipes.plan.disk import disk_problems, free_bytes
 from hfrecipes.plan.mixture import plan_schedule
@@ -46,6 +47,7 @@ from hfrecipes.recipe.secrets import redact
 from hfrecipes.recipe.stops import InterruptedRunError, RunStoppedError
 from hfrecipes.stages import pretrain, sft
 from hfrecipes.stages.changes import compare_fingerprints, fingerprint
+from hfrecipes.stages.continued import tokenizer_facts
 from hfrecipes.stages.facts import (
     PeakMemory,
     Stopwatch,
@@ -55,11 +57,13 @@ from hfrecipes.stages.facts import (
     starting_facts,
     training_facts,
 )
+from hfrecipes.stages.long_context import LongContext
 from hfrecipes.stages.measure import Measurer
 from hfrecipes.stages.opening import Start, agree, begin, claimed, go_on, open_run
 from hfrecipes.stages.pages import remove_drafts, write_missing_pages, write_pages
 from hfrecipes.stages.processes import Processes, refuse_other_precision
 from hfrecipes.stages.tracking import restarted_trackers, tracked
+from hfrecipes.tokenization.compression import compression_words
 from hfrecipes.trainers.arguments import build_arguments
 
 STAGES = {"pretrain": pretrain, "sft": sft}
@@ -145,7 +149,7 @@ class Session:
         if self._schedule is not None:
             trainer.mixture_plan = self._schedule.plan
             # It adds to what is logged, so it comes before those that write it.
-            mixed = CurriculumCallback(self._schedule, row_sizes(trainer.train_dataset)[0])
+            mixed = CurriculumCallback(self._schedule.plan, row_sizes(trainer.train_dataset)[0])
             trainer.callback_handler.callbacks.insert(0, mixed)
         for callback in self._callbacks(trainer):
             trainer.add_callback(callback)
@@ -166,7 +170,8 @@ class Session:
         if self.recipe.get("data.mixture") is None:
             return None
         batch = split_batch(self.recipe, self.hardware, self.processes.world_size).global_batch_size
-        parameters = count_parameters(model.config, self.recipe.get("adapter"), self.recipe.get("quantization"))
+        sections = (self.recipe.get("adapter"), self.recipe.get("quantization"), mtp_settings(self.recipe))
+        parameters = count_parameters(model.config, *sections)
         return plan_schedule(self.recipe, self._counts(len(self.prepared.train)), batch, parameters.total)
 
     def _refuse_leakage(self, trainer: Any) -> None:
@@ -329,6 +334,7 @@ class Session:
     ) -> dict[str, Any]:
         trainer, checkpoint = self.trainer, start.checkpoint
         facts |= {"data": self.prepared.facts, **self.prepared.refinement, "plan": plan}
+        facts |= self._tokenizer_facts()
         facts["warnings"] = [*self.warnings, *self.prepared.warnings]
         facts["model"] = model_facts(
             self.recipe, trainer.model, plan.get("parameters"), chat=self._trains_on_conversations()
@@ -350,6 +356,14 @@ class Session:
         per_token = plan["flops"] / plan["tokens"] if plan.get("flops") and plan.get("tokens") else None
         return {"training": training_facts(trainer, step_of(checkpoint), seconds, peak, per_token)}
 
+    def _tokenizer_facts(self) -> dict[str, Any]:
+        """What pieces that were added save, also told to the user."""
+        facts = tokenizer_facts(self.recipe, self.prepared, self.trainer.model.get_input_embeddings().num_embeddings)
+        for figures in facts.get("tokenizer", {}).get("compression", ()):
+            line = f"  {'Tokenizer':12} {figures['dataset']}: {compression_words(figures)}"
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        return facts
+
     def _end_callbacks(self, facts: dict[str, Any]) -> None:
         """Takes the progress bar away and keeps what was warned of meanwhile, also after an error."""
         for callback in self.trainer.callback_handler.callbacks:
@@ -363,8 +377,13 @@ class Session:
         facts |= {
             "evaluations": evaluations,
             "samples": samples,
+            **self._measurer.continued,
             "warnings": [*(facts.get("warnings") or []), *self._measurer.warnings],
         }
+        long_context = LongContext(self.recipe, *self._tokenizers, self.console)
+        if long_context.is_asked_for:
+            found = long_context.measure(self.run, model.device, self.trainer.state.global_step)
+            facts |= {"evaluations": evaluations + found["evaluations"], "needles": found["needles"]}
 
     def _plan(self, trainer: Any) -> Plan:
         """The plan as `hfrecipes plan` gives it, with the rows counted instead of estimated."""
@@ -386,7 +405,6 @@ class Session:
         )
 
     def _callbacks(self, trainer: Any) -> list[Any]:
-        lengths, _ = row_sizes(trainer.train_dataset)
         title = f"{self.recipe.kind} {self.recipe.name}"
         return [
             CheckpointCallback(
@@ -397,8 +415,13 @@ class Session:
             ),
             MetricsLogCallback(self.run.metrics_file),
             HealthCallback(self._warn),
-            ProgressCallback(title, float(lengths.mean()) * trainer.global_batch_size, self.console),
+            ProgressCallback(title, self._tokens_of_a_step(trainer), self.console),
         ]
+
+    def _tokens_of_a_step(self, trainer: Any) -> float:
+        if self._schedule is not None:
+            return self._schedule.tokens / self._schedule.steps
+        return float(row_sizes(trainer.train_dataset)[0].mean()) * trainer.global_batch_size
 
     def _refuse_unfit(self) -> None:
         """What can be known about model and rows before a step is made.
@@ -438,7 +461,7 @@ class Session:
             self._warn(f"{name} was passed over: {'; '.join(faults)}")
         if start.complete or start.trained:
             left = "is complete" if start.complete else "is trained: going on with what comes after training"
-            self.console.print(f"{self.run.path} {left}", highlight=False, markup=False)
+            self.console.print(redact(f"{self.run.path} {left}"), highlight=False, markup=False)
             if start.complete and start.changes.harmless:
                 self._warn(f"without effect on a complete run: {'; '.join(start.changes.harmless)}")
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from trl import SFTConfig, pack_dataset
 from hfrecipes.data.gate import rows_with_loss
 from hfrecipes.data.prepare import Prepared
 from hfrecipes.models.load import adapter_config, is_adapter
+from hfrecipes.objectives.settings import mtp_settings
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.trainers.language_modeling import RecipeSFTTrainer
+from hfrecipes.trainers.mtp import MTPSFTTrainer
 
 ARGUMENTS = SFTConfig
 
@@ -21,7 +24,8 @@ def build_trainer(recipe: Recipe, model: Any, args: SFTConfig, prepared: Prepare
     """The trainer of a fine-tuning run; its rows are tokenised and labelled already, and packed here."""
     if args.packing and args.packing_strategy == "wrapped":
         prepared = dataclasses.replace(prepared, train=wrap(prepared.train, args))
-    trainer = RecipeSFTTrainer(
+    mtp = mtp_settings(recipe)
+    trainer = (RecipeSFTTrainer if mtp is None else partial(MTPSFTTrainer, mtp=mtp))(
         model=model,
         args=args,
         train_dataset=_columns(prepared.train),

@@ -17,6 +17,7 @@ from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir, now, refuse_links
 from hfrecipes.recipe.smoke import shrink
 from hfrecipes.recipe.stops import InterruptedRunError
+from hfrecipes.stages.gates import refuse_shut_gate
 from hfrecipes.stages.occupied import refuse_occupied
 from hfrecipes.stages.opening import claimed, earlier_facts
 from hfrecipes.stages.options import RunOptions, make_console
@@ -78,6 +79,9 @@ def _run_each(
             with claimed(run_dir):
                 write_missing_pages(run_dir)
         progress.done[step.name] = step.recipe.kind
+        if step.gate and not options.smoke:
+            refuse_shut_gate(step, steps[:number], folder)
+            console.print(f"the gate of {step.name} is open: {', '.join(step.gate)}", highlight=False, markup=False)
     if processes.is_main:
         progress.write("complete")
 

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from hfrecipes.recipe.rundir import RunDir
+from hfrecipes.recipe.secrets import redact
+from hfrecipes.recipe.visible import visible
 from hfrecipes.stages.occupied import OF_STEPS
 
 # Perplexity and loss say the same as bits per byte; one of them is enough here.
@@ -24,18 +26,18 @@ def print_summary(folder: Path) -> None:
     runs = [RunDir(folder / step["run"]) for step in facts["steps"]] if facts["kind"] in OF_STEPS else [run]
     if "folds" in facts:
         _print_folds(console, facts["folds"])
-        console.print(f"{run.path}: {len(runs)} folds, report {run.report.name}", highlight=False)
+        console.print(_shown(f"{run.path}: {len(runs)} folds, report {run.report.name}"), highlight=False)
         return
     table = Table("run", "data", "metric", "model", "value", "95 % interval", "n", box=None, header_style="bold")
     for each in runs:
-        for row in _rows(each.facts()):
-            table.add_row(*row)
+        facts = each.facts()
+        for row in [*_rows(facts), *_continued_rows(facts)]:
+            table.add_row(*map(_shown, row))
     if table.row_count:
         console.print(table)
     for each in runs:
-        console.print(
-            f"{each.path}: model {each.model.name}/, card {each.card.name}, report {each.report.name}", highlight=False
-        )
+        places = f"model {each.model.name}/, card {each.card.name}, report {each.report.name}"
+        console.print(_shown(f"{each.path}: {places}"), highlight=False)
 
 
 def _print_folds(console: Console, figures: list[dict[str, Any]]) -> None:
@@ -44,9 +46,33 @@ def _print_folds(console: Console, figures: list[dict[str, Any]]) -> None:
     for each in (figure for figure in figures if figure["metric"] not in LEFT_OUT):
         spread = "" if each["spread"] is None else f" ± {each['spread']:.3f}"
         values = "  ".join(f"{value:.3f}" for value in each["values"])
-        table.add_row(each["dataset"], _metric(each), each["model"], f"{each['mean']:.3f}{spread}", values)
+        table.add_row(_shown(each["dataset"]), _metric(each), each["model"], f"{each['mean']:.3f}{spread}", values)
     if table.row_count:
         console.print(table)
+
+
+def _continued_rows(facts: dict[str, Any]) -> list[list[str]]:
+    """What was gained on the new domain and forgotten of the old one, where a recipe tells them apart."""
+    titles = {"gain": ("new", "gain, bits per byte ↑"), "forgetting": ("old", "forgetting, bits per byte ↓")}
+    found = facts.get("continued", {})
+    return [
+        [
+            facts["name"],
+            f"the {domain} domain",
+            title,
+            "tuned − base",
+            f"{found[name]['value']:+.3f}",
+            f"{found[name]['low']:+.3f} … {found[name]['high']:+.3f}",
+            str(found[name]["n"]),
+        ]
+        for name, (domain, title) in titles.items()
+        if name in found
+    ]
+
+
+def _shown(text: str) -> str:
+    """Paths are the user's, and may hold what no terminal is to be shown."""
+    return visible(redact(text))
 
 
 def _metric(entry: dict[str, Any]) -> str:

@@ -21,7 +21,8 @@ _MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 # does not. A NUL byte has no place in a chat, so the brackets meet no user text.
 _OPEN, _CLOSE = "\x00<generation>\x00", "\x00</generation>\x00"
 _BRACKET = re.compile(f"({re.escape(_OPEN)}|{re.escape(_CLOSE)})")
-# A template may repeat a text or a list to this length. The sandbox bounds ranges, and nothing else that fills memory.
+# A template may repeat a text or a list to this length, fill a text up to it, and count this far in all of its loops. The
+# sandbox of jinja2 bounds each range by itself, and nothing else that takes memory or time.
 _LONGEST_REPETITION = 1_000_000
 _LARGEST_EXPONENT = 1000
 _REASONING = ("reasoning_content", "thinking", "reasoning")
@@ -54,7 +55,7 @@ class _Generation(Extension):
         return f"{_OPEN}{caller()}{_CLOSE}"
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
+class Sandbox(ImmutableSandboxedEnvironment):
     """Jinja that reaches no object's insides, changes nothing that it is given, and builds nothing huge."""
 
     intercepted_binops = frozenset(["*", "**"])
@@ -66,6 +67,26 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         if operator == "*" and any(length * times > _LONGEST_REPETITION for length, times in sizes):
             raise SecurityError(f"repeating something {sizes[0][1]} times is too much")
         return super().call_binop(context, operator, left, right)
+
+    def call(self, context: Any, function: Any, /, *args: Any, **words: Any) -> Any:
+        fills = isinstance(getattr(function, "__self__", None), str)
+        if fills and any(isinstance(size, int) and size > _LONGEST_REPETITION for size in args):
+            raise SecurityError(f"filling a text up to {max(args)} characters is too much")
+        return super().call(context, function, *args, **words)
+
+
+class Counter:
+    """`range` for one rendering, which counts so far and no further; loops inside loops go fast beyond any patience."""
+
+    def __init__(self) -> None:
+        self.left = _LONGEST_REPETITION
+
+    def __call__(self, *limits: int) -> range:
+        numbers = range(*limits)
+        self.left -= len(numbers)
+        if self.left < 0:
+            raise SecurityError(f"counting further than {_LONGEST_REPETITION:,} is too much")
+        return numbers
 
 
 def has_generation_markers(template: str | None) -> bool:
@@ -90,7 +111,7 @@ def render(template: str, messages: list[dict[str, Any]], **variables: Any) -> R
         _with_reasoning({key: value for key, value in message.items() if value is not None}) for message in messages
     ]
     try:
-        text = _compiled(template).render(messages=chat, **variables)
+        text = _compiled(template).render(messages=chat, range=Counter(), **variables)
     except SecurityError as error:
         raise ValueError(f"the chat template refuses the messages, for the sandbox stopped it: {error}") from error
     except Exception as error:  # a template is somebody's program, and fails in any way that one can
@@ -122,7 +143,7 @@ def _training_templates() -> dict[str, str]:
 
 @lru_cache(maxsize=32)
 def _compiled(template: str) -> jinja2.Template:
-    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
+    environment = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)

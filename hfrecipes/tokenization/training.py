@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tokenizers
@@ -27,6 +28,11 @@ CHATML = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
+
+# The trainer's time grows with the square of the longest stretch without a break: hours for a megabyte of base64 or of blanks.
+# No word is as long as this, so nothing is learned across the cuts that any other text would have.
+_LONGEST_RUN = 1000
+_RUNS = re.compile(rf"\S{{{_LONGEST_RUN},}}|\s{{{_LONGEST_RUN},}}")
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: str | Path) -> Path:
@@ -64,7 +70,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: str | Path) -
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    backend.train_from_iterator(texts, trainer)
+    backend.train_from_iterator(_without_long_runs(texts), trainer)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     backend.save(str(folder / "tokenizer.json"))
@@ -80,3 +86,14 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: str | Path) -
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return folder
+
+
+def _without_long_runs(texts: Iterable[str]) -> Iterator[str]:
+    """The texts, those with a stretch of one word (or of white space) longer than any word cut into pieces within it."""
+    for text in texts:
+        begin = 0
+        for run in _RUNS.finditer(text):
+            for end in range(run.start() + _LONGEST_RUN, run.end(), _LONGEST_RUN):
+                yield text[begin:end]
+                begin = end
+        yield text[begin:]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -72,12 +73,21 @@ class RecipeTrainerMixin(GuardedTrainer, ResumableTrainer):
         return self._sampler
 
     def set_sampler_epoch(self) -> None:
-        """Tells the sampler which epoch begins.
+        """Tells the sampler where in the order of rows the training goes on.
 
         Of a resumed epoch accelerate wraps it once more for every process, and its own `set_epoch` then no longer reaches it:
         the rest of the epoch would be read in the order of the first.
         """
-        self._sampler.set_epoch(self.state.global_step * self.global_batch_size // len(self._sampler))
+        read = self.state.global_step * self.global_batch_size
+        if isinstance(self._sampler, MixtureSampler):
+            # The Trainer throws away as many; they need not be looked up for that.
+            self._sampler.passed_over = read
+        else:
+            self._sampler.set_epoch(read // len(self._sampler))
+
+    def rows_read(self) -> np.ndarray:
+        """The rows of all steps so far, in the order in which they were read: `(samples,)`."""
+        return self._sampler.order(0, self.state.global_step * self.global_batch_size)
 
     def _get_dataloader(self, *args: Any, **kwargs: Any) -> Any:
         # Ctrl-C and schedulers signal a whole group of processes; without its workers no step could be finished.

@@ -10,27 +10,11 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainingArguments
 
-from hfrecipes.models.mtp.attach import HeadKind, MTPModel, add_mtp_heads
+from hfrecipes.models.mtp.attach import MTPModel, add_mtp_heads
 from hfrecipes.models.mtp.saving import FILE, PREFIX, write_heads
-from hfrecipes.objectives.mtp import Curriculum, head_weights
+from hfrecipes.objectives.mtp import head_weights
+from hfrecipes.objectives.settings import MTPSettings
 from hfrecipes.trainers.language_modeling import PretrainTrainer, RecipeSFTTrainer
-
-
-@dataclass(frozen=True)
-class MTPSettings:
-    """How heads are trained.
-
-    Args:
-        num_future_tokens: Tokens that are predicted at each position, the next one included.
-        heads: `parallel` or `chained`.
-        loss_weight: What the loss of each head counts beside that of the model's own.
-        curriculum: `forward` adds one head after the other, `reverse` takes them away.
-    """
-
-    num_future_tokens: int = 4
-    heads: HeadKind = "parallel"
-    loss_weight: float = 0.3
-    curriculum: Curriculum = "none"
 
 
 @dataclass

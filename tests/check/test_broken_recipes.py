@@ -65,7 +65,7 @@ CASES: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ("empty-data", ":7", "has no rows", "name a source", ()),
     ("none-rows", "data/none.jsonl:2", "text is None where a string is expected: 2 of 4 rows", "correct or remove", ()),
     ("blank-rows", "data/blank.jsonl:2", "text is empty", "correct or remove", ()),
-    ("rows-of-another-type", "data/numbers.jsonl:3", "text is a int", "correct or remove", ()),
+    ("rows-of-another-type", "data/numbers.jsonl:3", "text is an int", "correct or remove", ()),
     (
         "malformed-rows",
         "data/malformed.jsonl:2",

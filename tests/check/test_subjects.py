@@ -56,6 +56,17 @@ def test_what_a_device_cannot_do_is_an_error(override: str, able: list[Hardware]
         assert override.partition("=")[0] in fault
 
 
+@pytest.mark.parametrize(
+    "override",
+    ["model.config.num_hidden_layers=10000000", "model.tokenizer={vocab_size: 1000000000}"],
+)
+@pytest.mark.usefixtures("in_broken")
+def test_sizes_for_which_libraries_have_no_end_are_errors(override: str) -> None:
+    """Ten million layers take hours to set up; a vocabulary of a billion makes Rust abort the process."""
+    (fault,) = errors(good(override))
+    assert fault.startswith(("num_hidden_layers is 10000000", "model.tokenizer.vocab_size is 1,000,000,000"))
+
+
 @pytest.mark.usefixtures("in_broken")
 def test_liger_on_a_gpu_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = good("training.use_liger_kernel=true")

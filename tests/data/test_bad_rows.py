@@ -39,7 +39,7 @@ TEXTS = [
     ({"text": " \t\n"}, "text is empty"),
     ({"text": None}, "text is None where a string"),
     ({"text": float("nan")}, "text is NaN, a missing value, where a string"),
-    ({"text": 5}, "text is a int"),
+    ({"text": 5}, "text is an int"),
     ({"text": ["The fox."]}, "text is a list"),
     ({"text": "\ud800 fox"}, f"text holds {SURROGATE}"),
     ({}, r"the columns \(none\) make no example"),
@@ -157,9 +157,9 @@ def test_text_that_the_tokenizer_drops_is_an_error(prepared: Preparer, tokenizer
     folder = tmp_path / "dropping"
     shutil.copytree(tokenizer_folder, folder)
     backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    backend.normalizer = tokenizers.normalizers.Replace(tokenizers.Regex(r"[\x00-\x1f]"), "")
+    backend.normalizer = tokenizers.normalizers.Replace(tokenizers.Regex("[xyz]"), "")
     backend.save(str(folder / "tokenizer.json"))
-    write([{"text": "The fox."}, {"text": "\x00\x01"}])
+    write([{"text": "The fox."}, {"text": "xyz"}])
     for kind, message in (("pretrain", "has no token of text"), ("sft", "has no token that the loss looks at")):
         with pytest.raises(RecipeError, match=rf"rows.jsonl:2: error: {message}"):
             prepared(kind=kind, tokenizer=Tokenizer.load(folder))

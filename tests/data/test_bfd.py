@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datasets
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -159,3 +160,13 @@ def test_lengths_that_no_bin_can_hold_are_refused(lengths, capacity):
     with pytest.raises(ValueError, match="bin holds"):
         pack_best_fit(lengths, capacity)
     assert pack_best_fit([], 4) == []
+
+
+def test_a_shuffle_gives_the_order_of_a_dataset_s_own() -> None:
+    rows = make_rows([3, 9, 5, 2, 7, 4, 4, 8])
+    dataset = datasets.Dataset.from_list(rows)
+    ours = list(pack_examples(Labelled.from_dataset(dataset).shuffled(7), 10))
+    theirs = list(pack_examples(Labelled.from_rows(dataset.shuffle(seed=7)), 10))
+    assert [{name: np.asarray(value).tolist() for name, value in row.items()} for row in ours] == [
+        {name: np.asarray(value).tolist() for name, value in row.items()} for row in theirs
+    ]

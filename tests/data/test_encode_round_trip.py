@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hfrecipes.data.encode import EncodedExample, encode_examples
 from hfrecipes.data.encode_preferences import encode_preferences
 from hfrecipes.data.formats import to_examples
+from hfrecipes.data.messages import is_visible
 from hfrecipes.data.settings import EncodeSettings
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.tokenization.tokenizer import Tokenizer
@@ -49,7 +50,7 @@ PARTS = [
 PARTS += ["🦊", "\U0001f469\u200d\U0001f467", "\U0001f1e8\U0001f1f3", "\u00a0", "\u3000", "\u200b", "\x07", "12"]
 PARTS += ["x = {'a': [1]}", "{{ x }}", "{% y %}", "<b>", "&amp;", "\\n"]
 contents = st.lists(st.sampled_from(PARTS), min_size=1, max_size=6).map("".join)
-spoken = contents.filter(lambda text: text.strip())
+spoken = contents.filter(is_visible)
 rounds = st.lists(st.tuples(contents, spoken), min_size=1, max_size=3)
 systems = st.one_of(st.none(), st.just(""), contents)
 quick = settings(
@@ -131,7 +132,7 @@ def test_instructions_come_back_and_labels_are_the_output(
     (example,) = to_examples(values, {"task": "instruction"})
     (row,) = encode_examples([example], tokenizer, WHOLE)
     messages = [*example["prompt"], *example["completion"]]
-    assert messages[0]["content"] == instruction + (f"\n\n{given_input}" if given_input.strip() else "")
+    assert messages[0]["content"] == instruction + (f"\n\n{given_input}" if is_visible(given_input) else "")
     assert messages[1]["content"] == output
     text = "".join(piece for piece, _ in family.pieces(messages))
     opening = "".join(piece for piece, _ in family.pieces(messages[:1])) + family.opening

@@ -54,7 +54,7 @@ def test_recognised_types(values: dict[str, Any], spec: dict[str, Any], expected
         ({"text": None}, {}, "text is None where a string is expected"),
         ({"text": ""}, {}, "text is empty"),
         ({"text": " \n"}, {}, "text is empty"),
-        ({"text": 3}, {}, "text is a int"),
+        ({"text": 3}, {}, "text is an int"),
         ({"text": ["x"]}, {}, "text is a list where a string"),
         ({"messages": "hi"}, {}, "messages is a str where a list of messages"),
         ({"messages": []}, {}, "messages is an empty list"),
@@ -66,7 +66,7 @@ def test_recognised_types(values: dict[str, Any], spec: dict[str, Any], expected
             {},
             "message 2 is the assistant's and says nothing",
         ),
-        ({"messages": [{"role": "user", "content": 3}]}, {}, "message 1 has a int as content"),
+        ({"messages": [{"role": "user", "content": 3}]}, {}, "message 1 has an int as content"),
         ({"prompt": "p", "completion": ""}, {}, "completion is empty"),
         ({"prompt": "p", "completion": [ASSISTANT]}, {}, "of two kinds"),
         ({"prompt": "p", "completion": "c", "text": "t"}, {}, "fit more than one type: prompt and completion or text"),
@@ -91,7 +91,7 @@ def test_format_function_beside_the_recipe(tmp_path: Path) -> None:
     assert to_example({"a": "x"}, {"format": "shape:pair"}, "r", tmp_path) == {"prompt": "x", "completion": "c"}
     with pytest.raises(RecipeError, match="r: error: shape:line fails on this row: KeyError"):
         to_example({"b": "x"}, {"format": "shape:line"}, "r", tmp_path)
-    with pytest.raises(RecipeError, match="returns a int"):
+    with pytest.raises(RecipeError, match="returns an int"):
         to_example({"a": "x"}, {"format": "shape:number"}, "r", tmp_path)
 
 

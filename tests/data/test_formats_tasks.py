@@ -361,7 +361,7 @@ def test_kinds_stand_beside_the_example_and_not_in_its_texts(task: str | None) -
 
 
 def test_a_kind_that_is_no_word_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"r: error: kind \(their column 'tag'\) is a int where a string"):
+    with pytest.raises(RecipeError, match=r"r: error: kind \(their column 'tag'\) is an int where a string"):
         to_examples({"text": "x", "tag": 3}, {"columns": {"kind": "tag", "text": "text"}}, "r")
 
 

@@ -176,6 +176,13 @@ def test_rows_are_described_by_their_text(tokenizer: Tokenizer) -> None:
     assert describe_rows(dataset, np.array([2]), tokenizer.decode) == ["row 2: '三'"]
 
 
+@pytest.mark.parametrize("before", [0, 20, 40, 57, 80])
+def test_no_part_of_a_secret_is_left_where_a_row_is_cut(before: int) -> None:
+    dataset = Dataset.from_dict({"input_ids": [[1]]})
+    (told,) = describe_rows(dataset, [0], lambda ids: "." * before + "hf_" + "Standin" * 5)
+    assert "hf_" not in told and "Standin" not in told
+
+
 # The normal way to an id that the model does not know: another model's tokenizer.
 
 

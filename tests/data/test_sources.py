@@ -73,7 +73,7 @@ def test_places_are_those_an_editor_opens(tmp_path: Path, opened: Opener, monkey
         ("a.jsonl", b'{"text": "x"}\n["x"]\n', r"a.jsonl:2: error: is a list, not an object"),
         ("a.jsonl", b'{"text": "x"}\n{"text": "\xff"}\n', r"a.jsonl:2: error: is not UTF-8: byte 0xff"),
         ("a.json", b'{"text": "x"}', r"a.json: error: holds a dict where a list"),
-        ("a.json", b"[1]", r"a.json: item 1: error: is a int"),
+        ("a.json", b"[1]", r"a.json: item 1: error: is an int"),
         ("a.csv", b"text,n\na,1\nb\n", r"a.csv:3: error: has 1 cells where the header has 2"),
         ("a.csv", b'text,n\na,"1\n', r"a.csv:2: error: is malformed"),
         ("a.csv", b"text,text\na,1\n", r"a.csv:1: error: the header names 'text' more than once"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hfrecipes.data.hashing import content_key, split_of
 from hfrecipes.data.row import Row
-from hfrecipes.data.splits.assign import assign
+from hfrecipes.data.splits.assign import RowsChangedError, assign
 from hfrecipes.data.splits.settings import SplitSettings, share_weights
 from hfrecipes.recipe.problem import RecipeError
 
@@ -360,3 +360,43 @@ def test_a_split_that_gets_nothing_is_warned_of():
     assignment = assign(rows_of(["a", "b"]), make(method="order"))
     assert any(warning.startswith("validation has 0.0%") for warning in assignment.warnings)
     assert assign([], make()).splits.tolist() == []
+
+
+@pytest.mark.parametrize("time", [10**30, 1e300, -(10**40), float("inf"), True, [1]])
+def test_a_time_beyond_all_reckoning_is_named_like_any_other_that_is_none(time):
+    with pytest.raises(RecipeError, match=r"a.jsonl:2: error: day is .*, which is no time"):
+        splits(rows_of(["a", "b"], day=["2024-03-05", time]), method="time", by="day")
+
+
+@pytest.mark.parametrize("nothing", [None, "", "  ", float("nan")])
+def test_a_cell_that_holds_nothing_is_no_group_and_no_label(nothing):
+    rows = rows_of(["a", "b"], topic=["x", nothing])
+    for words in ({"group": "topic"}, {"method": "stratified", "by": "topic"}):
+        with pytest.raises(RecipeError, match=r"^a.jsonl:2: error: the column 'topic' .* missing or empty: 1 rows"):
+            splits(rows, **words)
+
+
+def test_a_column_of_measurements_is_no_label_and_that_is_said():
+    rows = rows_of(list(map(str, range(60))), size=[number * 1.1 for number in range(60)], topic=["x", "y", "z"] * 20)
+    (told,) = [one for one in assign(rows, make(method="stratified", by="size")).warnings if "label" in one]
+    assert told.startswith("size has 60 different values in 60 rows")
+    assert not any("label" in one for one in assign(rows, make(method="stratified", by="topic")).warnings)
+
+
+def test_folds_that_would_be_empty_are_known_before_the_first_is_trained_on():
+    few = assign(rows_of(list(map(str, range(3)))), make(folds=5, fold=1))
+    empty = few.folds_without("validation")
+    assert len(empty) == 2 and few.folds_without("train") == []
+    # One row alone leaves the training of its own fold without any.
+    assert len(assign(rows_of(["a"]), make(folds=5, fold=1)).folds_without("train")) == 1
+    assert assign(rows_of(list(map(str, range(50)))), make(folds=5, fold=1)).folds_without("validation") == []
+    assert assign(rows_of(["a"]), make()).folds_without("validation") == []
+
+
+def test_rows_that_came_or_went_since_they_were_dealt_are_not_dealt_wrongly():
+    rows = rows_of(list(map(str, range(40))))
+    assignment = assign(rows, make())
+    assert len(list(assignment.select(rows, "train"))) == splits(rows).count("train")
+    for others in (rows[:-1], [*rows, rows[0]]):
+        with pytest.raises(RowsChangedError, match="has other rows than when they were dealt"):
+            list(assignment.select(others, "train"))

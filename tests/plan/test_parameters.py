@@ -99,7 +99,13 @@ def test_gates(tiny_configs: dict[str, dict]) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"model_type": "lama"}, {"hidden_size": 64}, {"model_type": "llama", "hidden_size": "wide"}]
+    "fields",
+    [
+        {"model_type": "lama"},
+        {"hidden_size": 64},
+        {"model_type": "llama", "hidden_size": "wide"},
+        {"model_type": "gpt2", "n_layer": 10**7},
+    ],
 )
 def test_a_config_that_cannot_be(fields: dict) -> None:
     with pytest.raises(ValueError):

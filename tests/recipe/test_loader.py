@@ -243,6 +243,11 @@ def test_numbers_beyond_all_numbers_are_told_of(refused, number: str) -> None:
     assert problem.message.startswith("training.max_steps is")
 
 
+def test_a_batch_beyond_all_batches_is_told_of(refused) -> None:
+    (problem,) = refused(f"training.global_batch_size={'9' * 30}")
+    assert problem.fix == "it is below 9.2e+18 in size"
+
+
 @pytest.mark.parametrize("name", [".hidden", ".g.1.old", ".g.lock"])
 def test_hidden_names_are_kept_for_what_is_beside_a_run(refused, name: str) -> None:
     (problem,) = refused(f"name={name}")

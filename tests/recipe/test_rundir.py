@@ -113,8 +113,19 @@ def test_a_folder_in_place_of_the_facts_is_refused(run: RunDir) -> None:
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"{", b'{"step": 1, "lo', b"null", b"[1]", b"{}", b'{"step": "1"}', b"\xff\xfe\x00", b"[" * 100_000, b"}{", b'{"step": -1}',
-     b'{"step": ' + b"9" * 400 + b"}"],
+    [
+        b"{",
+        b'{"step": 1, "lo',
+        b"null",
+        b"[1]",
+        b"{}",
+        b'{"step": "1"}',
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b"}{",
+        b'{"step": -1}',
+        b'{"step": ' + b"9" * 400 + b"}",
+    ],
 )
 def test_a_damaged_line_of_the_log_is_named_and_a_cut_one_left_out(run: RunDir, garbage: bytes) -> None:
     first, second, _ = run.metrics_file.read_bytes().split(b"\n")

@@ -159,6 +159,11 @@ def test_guesses(word: str, known: list[str], guess: str | None) -> None:
         (5, {"type": "integer", "maximum": 4}, "x is 5 (it is at most 4)"),
         (10**299, {"type": "integer"}, "… (it is below 9.2e+18 in size)"),
         (-1e300, {"type": "number"}, "x is -1e+300 (it is below 9.2e+18 in size)"),
+        (
+            0,
+            {"anyOf": [{"type": "integer", "minimum": 1}, {"enum": [-1]}]},
+            "x is 0 (it is at least 1, or -1)",
+        ),
         (5, {"type": "integer", "minimum": 6}, "x is 5 (it is at least 6)"),
         (5, {"type": "number", "minimum": 0, "maximum": 1}, "x is 5 (it is between 0 and 1)"),
         ("b", {"type": "string", "pattern": "^a"}, "x is 'b' (it has the form ^a)"),

@@ -20,6 +20,10 @@ from hfrecipes.recipe.shipped import shipped_launchers, shipped_recipes
 from hfrecipes.recipe.smoke import shrink
 
 RECIPES = [name for name in shipped_recipes() if name.startswith(("pretrain/", "sft/"))]
+# Steps of pipelines are run by these.
+RECIPES += [
+    name for name in shipped_recipes() if name.startswith("continue/") and not name.startswith("continue/python")
+]
 LAUNCHERS = ["cpu", "ddp", "fsdp2", "multi-node", "zero2", "zero3"]
 CPU = Hardware("cpu", "a processor", 1, 16 * 2**30, False, False)
 GPU = Hardware("cuda", "NVIDIA H100", 8, 80 * 2**30, True, False)

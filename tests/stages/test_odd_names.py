@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hfrecipes.cli.main import main
+from hfrecipes.recipe.problem import Problem
 from tests.stages.conftest import BASE
 
 FILES = {"[red]t.jsonl": range(40), "a[/b].jsonl": range(40, 50)}
@@ -47,3 +48,33 @@ def test_steps_of_a_pipeline_too(tmp_path: Path, capsys: pytest.CaptureFixture[s
     told = capsys.readouterr()
     assert "step 1 of 1: one (pretrain)" in told.err
     assert "r[/x]/all-smoke/one: model model/" in told.out.replace("\n", "")
+
+
+TOKEN = "hf_" + "Standin" * 5
+
+
+@pytest.mark.parametrize("words", [["check", TOKEN], ["run", TOKEN], ["run", "x.yaml", f"--{TOKEN}"]])
+def test_a_token_on_the_command_line_is_not_repeated(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A word in the wrong place is the first that is told of."""
+    try:
+        status = main(words)
+    except SystemExit as end:
+        status = end.code
+    told = capsys.readouterr()
+    assert status == 2
+    assert "<redacted: a Hugging Face token>" in told.out + told.err
+    assert TOKEN not in told.out + told.err
+
+
+def test_a_token_in_the_place_of_the_runs_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+    words = ["run", str(tmp_path / "base.yaml"), "--smoke", "--runs-dir", str(tmp_path / TOKEN)]
+    assert main(words) == 0 and main([*words, "--resume"]) == 0
+    told = capsys.readouterr()
+    assert "<redacted: a Hugging Face token>/base-smoke: model model/" in told.out.replace("\n", "")
+    assert TOKEN not in (told.out + told.err).replace("\n", "")
+
+
+def test_what_a_terminal_would_obey_is_shown_in_a_problem() -> None:
+    told = str(Problem("a\x1b[2Jb.jsonl:1", "holds '\x9b31m'\tand\nmore", "\u202eturn it"))
+    assert told == "a\\x1b[2Jb.jsonl:1: error: holds '\\x9b31m'\tand\nmore (\\u202eturn it)"

@@ -160,9 +160,7 @@ def test_a_hidden_run_and_names_with_brackets_are_no_patterns(finished: Path, tm
 
 
 @pytest.mark.parametrize("name", ["run.json", "metrics.jsonl", "recipe.yaml", "README.md", "report.html"])
-def test_a_folder_in_the_place_of_a_file_is_refused_before_any_work(
-    name: str, finished: Path, tmp_path: Path
-) -> None:
+def test_a_folder_in_the_place_of_a_file_is_refused_before_any_work(name: str, finished: Path, tmp_path: Path) -> None:
     place = cut_off(finished, tmp_path) / "base" / name
     place.unlink(missing_ok=True)
     place.mkdir()
@@ -171,9 +169,7 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_any_work(
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "model", "checkpoints/checkpoint-4"])
-def test_a_file_in_the_place_of_a_folder_is_refused_before_any_work(
-    name: str, finished: Path, tmp_path: Path
-) -> None:
+def test_a_file_in_the_place_of_a_folder_is_refused_before_any_work(name: str, finished: Path, tmp_path: Path) -> None:
     place = cut_off(finished, tmp_path) / "base" / name
     shutil.rmtree(place, ignore_errors=True)
     place.write_text("mine")

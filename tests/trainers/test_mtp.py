@@ -47,8 +47,8 @@ def test_micro_batches_give_the_losses_of_one_batch(
             gradient_accumulation_steps=accumulation,
         )
         trainer.train()
-        heads = [[entry[f"loss_head_{head}"] for head in (1, 2, 3)] for entry in trainer.state.log_history[:3]]
-        curves.append([*losses(trainer), *sum(heads, [])])
+        heads = [entry[f"loss_head_{head}"] for entry in trainer.state.log_history[:3] for head in (1, 2, 3)]
+        curves.append([*losses(trainer), *heads])
     assert len(curves[0]) == 12
     assert curves[0] == pytest.approx(curves[1], rel=1e-5)
 

@@ -20,6 +20,7 @@ from hfrecipes.data.formats import Example
 from hfrecipes.data.hashing import content_key, stable_key
 from hfrecipes.data.row import Row
 from hfrecipes.recipe.augmentation import METHODS, Translator
+from hfrecipes.recipe.problem import Problem, RecipeError
 
 _SHARE = 0.1
 # Rows that are held at a time, so that models see batches.
@@ -27,28 +28,33 @@ _ROWS = 256
 
 
 def make_methods(
-    said: Sequence[dict[str, Any]], find_file: Callable[[str], Path] = Path, where: str = "augment"
+    said: Sequence[dict[str, Any]],
+    find_file: Callable[[str], Path] = Path,
+    place: Callable[[str], str] = str,
 ) -> list[AugmentMethod]:
     """The methods that a recipe lists under `augment`.
 
     Args:
         said: As in the recipe, and validated: `[{"method": "noise", "share": 0.2, ...}, ...]`.
         find_file: Finds files and folders that the recipe names, such as `recipe.find_file`.
-        where: The place of the list, for problems.
+        place: Where a key of the recipe stands, such as `recipe.where`, for problems.
 
     Raises:
-        RecipeError: a file cannot be read, or a model is not named.
+        RecipeError: a file cannot be read, a model is not named, WordNet is not installed, or no copy could stay.
     """
     methods: list[AugmentMethod] = []
     for number, words in enumerate(said):
-        name = words["method"]
+        name, key = words["method"], f"data.augment.{number}"
         settings = METHODS[name](**{word: _value(word, value) for word, value in words.items() if word != "method"})
+        method: AugmentMethod
         if name == "synonyms":
-            methods.append(SynonymsMethod(settings, find_file))
+            method = SynonymsMethod(settings, find_file, place(key))
         elif name == "back_translation":
-            methods.append(BackTranslationMethod(settings, find_file, f"{where}[{number}]"))
+            method = BackTranslationMethod(settings, find_file, place(f"{key}.forward"), place(f"{key}.backward"))
         else:
-            methods.append({"restructure": RestructureMethod, "noise": NoiseMethod}[name](settings))
+            method = {"restructure": RestructureMethod, "noise": NoiseMethod}[name](settings)
+        _refuse_empty_bounds(method, place(key))
+        methods.append(method)
     return methods
 
 
@@ -119,6 +125,15 @@ def _copies(
 def _bounds(method: AugmentMethod) -> Bounds:
     said = {word: getattr(method.settings, word) for word in Bounds.__dataclass_fields__}
     return Bounds(**{"min_similarity": method.min_similarity, **{k: v for k, v in said.items() if v is not None}})
+
+
+def _refuse_empty_bounds(method: AugmentMethod, where: str) -> None:
+    bounds = _bounds(method)
+    for word in ("similarity", "length_ratio"):
+        least, most = getattr(bounds, f"min_{word}"), getattr(bounds, f"max_{word}")
+        if least > most:
+            message = f"{method.name}: min_{word} {least:g} is above max_{word} {most:g}, so that no copy could stay"
+            raise RecipeError(Problem(where, message, "correct one of them"))
 
 
 def _unique_names(methods: Sequence[AugmentMethod]) -> list[str]:

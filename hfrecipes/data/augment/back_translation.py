@@ -32,7 +32,7 @@ class BackTranslationMethod:
     Args:
         settings: What the recipe says.
         find_file: Finds a folder that the recipe names.
-        where: The method's place in the recipe, for errors.
+        there, back: The places in the recipe that name the two models, for errors.
 
     Raises:
         RecipeError: a model is not named.
@@ -42,10 +42,10 @@ class BackTranslationMethod:
     # Other words for the same things share few of their characters.
     min_similarity = 0.2
 
-    def __init__(self, settings: BackTranslation, find_file: Callable[[str], Path], where: str) -> None:
+    def __init__(self, settings: BackTranslation, find_file: Callable[[str], Path], there: str, back: str) -> None:
         self.settings = settings
-        self.forward = direction(settings.forward, find_file, f"{where}.forward")
-        self.backward = direction(settings.backward, find_file, f"{where}.backward")
+        self.forward = direction(settings.forward, find_file, there)
+        self.backward = direction(settings.backward, find_file, back)
         given = {word: getattr(settings, word) for word in ("num_beams", "temperature", "max_new_tokens")}
         self.search = Search(**{word: value for word, value in given.items() if value is not None})
 

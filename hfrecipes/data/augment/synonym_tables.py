@@ -40,16 +40,21 @@ def read_table(path: Path) -> Table:
 def wordnet_synonyms(word: str) -> tuple[str, ...]:
     """Other words of the synsets in which an English word stands, in the order of WordNet; the word as it is, uninflected.
 
-    Only words that are in one synset alone are taken: of the others, nobody here knows which sense is meant.
-
-    Raises:
-        RecipeError: nltk or the data of its WordNet is not installed.
+    Only words that are in one synset alone are taken: of the others, nobody here knows which sense is meant. WordNet has to be
+    installed, which `refuse_missing_wordnet` looks at.
     """
     return _wordnet_lookup()(word)
 
 
-@cache
-def _wordnet_lookup() -> Any:
+def refuse_missing_wordnet(where: str) -> None:
+    """Says at once that WordNet is not there, which would else be seen at the first English word.
+
+    Args:
+        where: The place in the recipe that asks for it.
+
+    Raises:
+        RecipeError: nltk or the data of its WordNet is not installed.
+    """
     try:
         from nltk.corpus import wordnet
 
@@ -57,7 +62,12 @@ def _wordnet_lookup() -> Any:
     except (ImportError, LookupError) as error:
         message = "WordNet is not installed"
         fix = "pip install nltk, then python -m nltk.downloader wordnet; or say file: with synonyms of your own"
-        raise RecipeError(Problem("augment: synonyms", message, fix)) from error
+        raise RecipeError(Problem(where, message, fix)) from error
+
+
+@cache
+def _wordnet_lookup() -> Any:
+    from nltk.corpus import wordnet
 
     @cache
     def look_up(word: str) -> tuple[str, ...]:

@@ -10,7 +10,13 @@ from random import Random
 
 from hfrecipes.data.augment.method import Task, pick, shuffled
 from hfrecipes.data.augment.protected import is_program, split_protected
-from hfrecipes.data.augment.synonym_tables import Table, own_table, read_table, wordnet_synonyms
+from hfrecipes.data.augment.synonym_tables import (
+    Table,
+    own_table,
+    read_table,
+    refuse_missing_wordnet,
+    wordnet_synonyms,
+)
 from hfrecipes.data.clean.identification import identify
 from hfrecipes.data.clean.segments import split_words
 from hfrecipes.data.hashing import sha256_of_texts
@@ -41,16 +47,19 @@ class SynonymsMethod:
     Args:
         settings: What the recipe says.
         find_file: Finds a file that the recipe names.
+        where: The method's place in the recipe, for errors.
 
     Raises:
-        RecipeError: the file cannot be read.
+        RecipeError: the file cannot be read, or WordNet is asked for and not installed.
     """
 
     name = "synonyms"
     min_similarity = 0.5
 
-    def __init__(self, settings: Synonyms, find_file: Callable[[str], Path] = Path) -> None:
+    def __init__(self, settings: Synonyms, find_file: Callable[[str], Path] = Path, where: str = "augment") -> None:
         self.settings = settings
+        if settings.wordnet:
+            refuse_missing_wordnet(where)
         self.max_words = _MAX_WORDS if settings.max_words is None else settings.max_words
         self.table: Table = read_table(find_file(settings.file)) if settings.file else {}
 

@@ -22,6 +22,7 @@ _HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _LONGEST = 253
 # Lists in the form of a hosts file, as many blocklists come.
 _HOSTS_LINE = re.compile(r"(?:[0-9.]{7,}|[0-9a-fA-F]*:[0-9a-fA-F:]+(?:%\w+)?)\s+(\S+)")
+_NETWORK = re.compile(r"[0-9a-fA-F.:]+/\d{1,3}")
 _FIX = "write a domain such as example.com, which stands for its subdomains too, or .org for all that end so"
 
 
@@ -130,8 +131,10 @@ class DomainSet:
         text = str(entry).split(" #")[0].strip()
         if named := _HOSTS_LINE.fullmatch(text):
             text = named[1]
+        if _NETWORK.fullmatch(text):
+            return Problem(place, f"{text!r} is a network, and addresses are known one by one", "list its addresses")
         bare = text.removeprefix("*").removeprefix(".") if text.startswith((".", "*.")) else text
-        host = host_of(f"//{bare}" if bare and "//" not in bare else bare)
+        host = ipaddress.ip_address(bare).compressed if _is_address(bare) else host_of(_as_address(bare))
         if host is None:
             return Problem(place, f"{text[:80]!r} is no domain", _FIX)
         # `.org` is an ending; `example.com` stands for what is under it; `localhost` and addresses for themselves.
@@ -140,6 +143,10 @@ class DomainSet:
         else:
             self.hosts.add(host)
         return None
+
+
+def _as_address(entry: str) -> str:
+    return f"//{entry}" if entry and "//" not in entry else entry
 
 
 def host_of(address: str) -> str | None:

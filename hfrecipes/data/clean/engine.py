@@ -21,9 +21,9 @@ from hfrecipes.data.clean.registry import make_rules, rule_settings
 from hfrecipes.data.clean.report import make_report, nothing_left
 from hfrecipes.data.clean.work import Work
 from hfrecipes.data.clean.workers import Workers
-from hfrecipes.data.formats import Example, function_fingerprint
-from hfrecipes.data.row import Row
-from hfrecipes.data.settings import text_column
+from hfrecipes.data.examples import examples_fingerprint
+from hfrecipes.data.formats import Example
+from hfrecipes.data.row import Row, Source
 from hfrecipes.data.sources import open_sources
 from hfrecipes.data.store import make_cache_folder, make_once
 from hfrecipes.recipe.loader import Recipe
@@ -118,8 +118,8 @@ def clean(
 
 def plan_work(recipe: Recipe, role: str, tokenizer: Tokenizer | None, cache: Path | None = None) -> tuple[Path, Work]:
     """Where the result of a cleaning lies, or will lie, and the tasks that make it."""
-    rules = make_rules(recipe, role)
-    fingerprint = _fingerprint(recipe, role, rules)
+    rules, opened = make_rules(recipe, role), open_sources(recipe, role)
+    fingerprint = _fingerprint(recipe, role, rules, opened)
     cleaned = make_cache_folder((cache or cache_folder()) / "cleaned")
     counted = sorted(path for path in cleaned.glob(f"{fingerprint}-*") if path.is_dir() and not path.suffix)
     if tokenizer is not None:
@@ -127,7 +127,9 @@ def plan_work(recipe: Recipe, role: str, tokenizer: Tokenizer | None, cache: Pat
     else:
         folder = counted[0] if counted else cleaned / fingerprint
     settings = [said for _, said in rule_settings(recipe, role)]
-    return folder, Work(recipe, role, rules, settings, folder.with_name(f"{folder.name}.work"), tokenizer)
+    revisions = [source.revision for source in opened]
+    draft = folder.with_name(f"{folder.name}.work")
+    return folder, Work(recipe, role, rules, settings, draft, tokenizer, revisions)
 
 
 def tell_if_waiting(folder: Path, progress: bool) -> None:
@@ -185,13 +187,10 @@ def _link(file: Path, name: Path) -> None:
         shutil.copyfile(file, name)
 
 
-def _fingerprint(recipe: Recipe, role: str, rules: list[Any]) -> str:
+def _fingerprint(recipe: Recipe, role: str, rules: list[Any], opened: list[Source]) -> str:
     """Changes with all that decides the cleaned documents."""
     said: list[Any] = [CODE_VERSION, role, parts.MAX_RECORDS, parts.MAX_BYTES, recipe.get("data.clean")]
     said += [[rule.name, list(rule.columns), rule.fingerprint] for rule in rules]
-    for source, (_, said_of_it) in zip(open_sources(recipe, role), recipe.sources(role), strict=True):
-        spec = text_column(recipe, said_of_it)
-        function = spec.get("format")
-        code = function_fingerprint(function, recipe.path.parent) if function else None
-        said.append([spec, source.revision, code])
+    for source, (key, spec) in zip(opened, recipe.sources(role), strict=True):
+        said.append(examples_fingerprint(recipe, spec, source, recipe.where(key)))
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]

@@ -35,7 +35,7 @@ def export(cleaned: Cleaned, folder: Path) -> list[Path]:
     Raises:
         RecipeError: the folder holds something else, or cannot be written.
     """
-    refuse_foreign(folder)
+    _refuse_foreign(folder)
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
     role = cleaned.report["role"]
     sources = cleaned.report["sources"]
@@ -51,8 +51,7 @@ def export(cleaned: Cleaned, folder: Path) -> list[Path]:
         write_manifest(draft)
         _take_place(draft, folder)
     except OSError as error:
-        message = f"{folder} cannot be written: {error.strerror or error}"
-        raise RecipeError(Problem("--out", message, "give another folder, on a disk that has room")) from error
+        raise _unwritable(folder, error) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return [folder / role / name for _, name in filled]
@@ -64,12 +63,29 @@ def _write_lines(cleaned: Cleaned, index: int, path: Path) -> None:
             file.write(json.dumps(example, ensure_ascii=False) + "\n")
 
 
-def refuse_foreign(folder: Path) -> None:
-    """Lets `export` write only where it destroys nothing.
+def refuse_unwritable(folder: Path) -> None:
+    """Says before anything is cleaned what would keep `export` from writing.
 
     Raises:
-        RecipeError: the folder holds something that `export` did not write.
+        RecipeError: the folder holds something that `export` did not write, or nothing can be written there.
     """
+    _refuse_foreign(folder)
+    there = next(parent for parent in folder.absolute().parents if parent.exists())
+    trial = there / f".{folder.name}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        trial.mkdir()
+        trial.rmdir()
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> RecipeError:
+    message = f"{folder} cannot be written: {error.strerror or error}"
+    return RecipeError(Problem("--out", message, "give another folder, on a disk that has room"))
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Lets `export` write only where it destroys nothing."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     fault = None

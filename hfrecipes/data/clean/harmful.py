@@ -64,7 +64,9 @@ class HarmfulContentRule:
     def fingerprint(self) -> str:
         """Changes with the list and with the file that holds the classifier."""
         listed = self.words.fingerprint if self.words else "no list"
-        return f"{listed} {function_fingerprint(self.dotted, self.folder) if self.dotted else 'no classifier'}"
+        return (
+            f"{listed} {function_fingerprint(self.dotted, self.folder, self.where) if self.dotted else 'no classifier'}"
+        )
 
     def judge(self, documents: Sequence[Document]) -> list[Verdict]:
         """One verdict for each document, in their order.
@@ -103,7 +105,7 @@ class HarmfulContentRule:
     def _probabilities(self, documents: list[Document]) -> list[float]:
         if not documents:
             return []
-        function = self._classifier or load_function(self.dotted or "", self.folder)
+        function = self._classifier or load_function(self.dotted or "", self.folder, self.where)
         try:
             returned = function([document.text for document in documents])
         except (Exception, SystemExit) as error:  # a user's function can fail in any way

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +60,8 @@ def train_linear_classifier(texts: Mapping[str, Iterable[str]], folder: Path) ->
         folder: Made where it is not there; a classifier in it is replaced.
 
     Returns:
-        What is in `linear_classifier.json`: `labels`, `texts` by label, and `held_out`: how many texts, `accuracy`, and
-        `recall` by label.
+        What is in `linear_classifier.json`: `labels`, `texts` by label, `texts_of_several_labels`, and `held_out`: how many
+        texts, `accuracy`, and `recall` by label.
 
     Raises:
         RecipeError: there are fewer than two labels, or too few texts of one; scikit-learn is not installed.
@@ -78,6 +79,7 @@ def train_linear_classifier(texts: Mapping[str, Iterable[str]], folder: Path) ->
         "format": _FORMAT,
         "labels": list(labels),
         "texts": {label: len(listed) for label, listed in known.items()},
+        "texts_of_several_labels": _shared(known.values()),
         "held_out": _measure(features, targets, held_out, labels),
     }
     weight, bias = _fit(features, targets, len(labels))
@@ -124,6 +126,12 @@ def _refuse_few(texts: Mapping[str, Sequence[str]]) -> None:
     if few:
         counts = ", ".join(f"{label} has {number}" for label, number in few.items())
         raise RecipeError(Problem(where, f"too few different texts: {counts}", f"give at least {_FEWEST_TEXTS} each"))
+
+
+def _shared(texts: Iterable[Sequence[str]]) -> int:
+    """How many different texts stand under more than one label."""
+    labels_of = Counter(text for listed in texts for text in set(listed))
+    return sum(1 for count in labels_of.values() if count > 1)
 
 
 def _fit(features: Any, targets: np.ndarray, labels: int) -> tuple[np.ndarray, np.ndarray]:

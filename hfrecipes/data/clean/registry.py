@@ -63,16 +63,18 @@ def make_rules(recipe: Recipe, role: str) -> list[Rule | CorpusRule]:
     return [_make(recipe, where, rule) for where, rule in rule_settings(recipe, role)]
 
 
-def rule_problems(recipe: Recipe) -> list[Problem]:
-    """What keeps the rules of a recipe from being made: files that are missing, words that contradict each other."""
-    problems = []
-    for where, rule in rule_settings(recipe, "train"):
-        if rule["rule"] != "decontaminate":  # it reads the evaluation sets, which are checked by themselves
+def try_rules(recipe: Recipe) -> tuple[list[Rule | CorpusRule], list[Problem]]:
+    """The rules for training data that can be made, and what keeps the others from it: files that are missing, words that
+    contradict each other. Decontamination is not among them: it reads the evaluation sets, which are checked by themselves.
+    """
+    rules, problems = [], []
+    for where, said in rule_settings(recipe, "train") if recipe.get("data.clean") else []:
+        if said["rule"] != "decontaminate":
             try:
-                _make(recipe, where, rule)
+                rules.append(_make(recipe, where, said))
             except RecipeError as error:
                 problems += error.problems
-    return problems
+    return rules, problems
 
 
 def rule_fingerprints(recipe: Recipe) -> list[str]:

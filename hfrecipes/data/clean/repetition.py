@@ -87,7 +87,7 @@ def _by_length(word: str, limits: dict[Any, float] | None, where: str) -> dict[i
             )
         if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= 1:
             raise RecipeError(
-                Problem(f"{where}.{key}", f"{limit!r} is no share", "a number from 0 to 1, as in {2: 0.2}")
+                Problem(where, f"{word}.{key} is {limit!r}, which is no share", "a number from 0 to 1, as in {2: 0.2}")
             )
         by_length[int(key)] = limit
     return dict(sorted(by_length.items()))

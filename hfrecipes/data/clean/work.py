@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from hfrecipes.data.clean.records import read_records
 from hfrecipes.data.clean.rule import CorpusRule, Document, Rule, Verdict
 from hfrecipes.data.clean.sums import merge_metrics, sum_up, write_metrics
 from hfrecipes.data.clean.task_folders import TaskFolders, is_whole, write_once
+from hfrecipes.data.row import Source
 from hfrecipes.data.sources import open_sources
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.manifest import faults_of, read_manifest
@@ -40,6 +42,7 @@ class Work:
         settings: Each of them as the recipe words it.
         folder: Where results are kept until all is done.
         tokenizer: Counts tokens; None counts none.
+        revisions: Those of the sources, as the name of the folder has them.
     """
 
     def __init__(
@@ -50,8 +53,9 @@ class Work:
         settings: Sequence[dict[str, Any]],
         folder: Path,
         tokenizer: Tokenizer | None,
+        revisions: Sequence[str],
     ) -> None:
-        self.recipe, self.role, self.tokenizer = recipe, role, tokenizer
+        self.recipe, self.role, self.tokenizer, self.revisions = recipe, role, tokenizer, list(revisions)
         self.rules, self.settings = list(rules), list(settings)
         self.passes = split_into_passes(rules)
         self.folders = TaskFolders(folder)
@@ -70,13 +74,14 @@ class Work:
             told: Is told how many examples were read.
 
         Raises:
-            RecipeError: a row that cannot be used.
+            RecipeError: a row that cannot be used, or a source that changed while it was read.
         """
         if self.folders.is_closed(0):
             return
         sources_of_parts: list[int] = []
         documents = 0
-        for index, source in enumerate(open_sources(self.recipe, self.role)):
+        opened = open_sources(self.recipe, self.role)
+        for index, source in enumerate(opened):
             for records in in_parts(read_records(self.recipe, self.role, index, source, self.columns)):
                 folder = self.folders.task(0, len(sources_of_parts))
                 if not is_whole(folder):
@@ -84,7 +89,17 @@ class Work:
                 sources_of_parts.append(index)
                 documents += len(records)
                 told(len(records))
+        self._refuse_changed(opened)
         self.folders.write_closed(0, {"sources": sources_of_parts, "documents": documents})
+
+    def _refuse_changed(self, opened: list[Source]) -> None:
+        try:
+            for source, revision in zip(opened, self.revisions, strict=True):
+                source.refuse_changed(revision)
+        except RecipeError:
+            # Its parts may be of two editions, and would be taken for one if the old edition came back.
+            shutil.rmtree(self.folders.root, ignore_errors=True)
+            raise
 
     @property
     def sources(self) -> list[int]:

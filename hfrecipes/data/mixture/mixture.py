@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hfrecipes.data.mixture.order import MixtureSampler
-from hfrecipes.data.mixture.plan import MixturePlan
+from hfrecipes.data.mixture.plan import MixturePlan, row_limits
 from hfrecipes.data.mixture.weights import Interpolation, Points, Weight, shares_at
 
 
@@ -43,6 +43,12 @@ class Curriculum:
         return {name: found[:, number] for number, name in enumerate(self.weights)}
 
 
+# Samples between two looks at the weights, and the most of such blocks: planning them takes a second.
+_BLOCK, _MOST_BLOCKS = 1024, 65_536
+# Samples that are looked up together where a loader reads one batch after the other: a hundred times as fast as each alone.
+_LOOKED_UP = 4096
+
+
 class Mixture:
     """Samples of several sources in the order in which they are trained on: `mixture[n]` is sample n.
 
@@ -56,7 +62,7 @@ class Mixture:
         weights: A `Curriculum`, or the weights of one.
         total: Samples in all; best a multiple of the global batch.
         seed: Chooses the order.
-        block: Samples between two looks at the weights.
+        block: Samples between two looks at the weights; by default 1024, more in mixtures of more than 67 million samples.
         max_epochs: How often the rows of a source may be seen at most; the others then take its share.
 
     Raises:
@@ -69,19 +75,25 @@ class Mixture:
         weights: Mapping[str, float | Points] | Curriculum,
         total: int,
         seed: int = 0,
-        block: int = 1024,
+        block: int | None = None,
         max_epochs: Mapping[str, float] | None = None,
     ) -> None:
         curriculum = weights if isinstance(weights, Curriculum) else Curriculum(weights)
         if set(curriculum.weights) != set(sources):
             raise ValueError(f"the sources are {', '.join(sources)}, the weights {', '.join(curriculum.weights)}")
         lengths = {name: len(source) for name, source in sources.items()}
-        limits = {name: int(epochs * lengths[name]) for name, epochs in (max_epochs or {}).items()}
         self.sources = dict(sources)
         self.plan = MixturePlan(
-            {name: curriculum.weights[name] for name in sources}, lengths, total, seed, block, limits
+            {name: curriculum.weights[name] for name in sources},
+            lengths,
+            total,
+            seed,
+            block or max(_BLOCK, -(-total // _MOST_BLOCKS)),
+            row_limits(max_epochs or {}, lengths),
         )
         self.plan.counts  # noqa: B018 - planned now, so that what is wrong is told now
+        self._names = list(sources)
+        self._latest: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return self.plan.total
@@ -92,7 +104,13 @@ class Mixture:
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Several samples at once, as loaders ask for them."""
-        return [self[index] for index in indices]
+        places = self._places(np.asarray(indices, dtype=np.int64))
+        samples: list[Any] = [None] * len(places)
+        for number, source in enumerate(self.sources.values()):
+            chosen = np.flatnonzero(places[:, 0] == number).tolist()
+            for position, sample in zip(chosen, _rows_of(source, places[chosen, 1].tolist()), strict=True):
+                samples[position] = sample
+        return samples
 
     def locate(self, index: int) -> tuple[str, int, int]:
         """Source, row of it, and the number of passes over it before, of one sample.
@@ -102,6 +120,15 @@ class Mixture:
         """
         place = self.plan.locate(index + len(self) if index < 0 else index)
         return self._names[place.source], place.row, place.epoch
+
+    def _places(self, indices: np.ndarray) -> np.ndarray:
+        """`plan.locate_all`, from the latest samples that were looked up together where they are among them."""
+        first = int(indices.min(initial=len(self))) // _LOOKED_UP * _LOOKED_UP
+        if len(indices) < 2 or first < 0 or indices.max() >= min(first + _LOOKED_UP, len(self)):
+            return self.plan.locate_all(indices)
+        if self._latest is None or self._latest[0] != first:
+            self._latest = first, self.plan.locate_all(np.arange(first, min(first + _LOOKED_UP, len(self))))
+        return self._latest[1][indices - first]
 
     @property
     def dataset(self) -> Any:
@@ -114,6 +141,7 @@ class Mixture:
         """The order of the samples as rows of `dataset`, from sample `start` on."""
         return MixtureSampler(self.plan, start)
 
-    @property
-    def _names(self) -> list[str]:
-        return list(self.sources)
+
+def _rows_of(source: Any, rows: Sequence[int]) -> Sequence[Any]:
+    together = getattr(source, "__getitems__", None)
+    return together(rows) if together and rows else [source[row] for row in rows]

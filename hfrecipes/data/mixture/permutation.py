@@ -1,17 +1,19 @@
 """Permutations of {0, ..., n - 1} that are never written out: any element is computed by itself, forwards only.
 
-A Feistel network of keyed rounds permutes the smallest power of four that holds n; an element that lands outside is sent through
-again until it lands inside (cycle walking; Black and Rogaway 2002), on average less than four times. The mixing function is
-written out here, so that an order does not change with a version of numpy or Python.
+A Feistel network of keyed rounds permutes a rectangle of at least n cells that is nearly square; the few elements that land
+outside are sent through again until they land inside (Black and Rogaway 2002: generalised Feistel and cycle walking). The mixing
+function is written out here, so that an order does not change with a version of numpy or Python.
 """
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
 
-_ROUNDS = 6
+# Of two half rounds each: every half is changed three times.
+_ROUNDS = 3
 _MASK = (1 << 64) - 1
 # Stafford's mix 13 of the murmur3 finaliser, as in SplitMix64 (Steele, Lea and Flood 2014), and its golden-ratio increment.
 _GAMMA, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -29,8 +31,18 @@ def key_of(*parts: int) -> int:
     """One key in [0, 2**64) made of several numbers, in their order."""
     key = 0
     for part in parts:
-        key = mix(key ^ mix(part & _MASK))
+        key = added(key, part)
     return key
+
+
+def added(key: int, part: int) -> int:
+    """`key_of` of what made `key`, and of one number more."""
+    return mix(key ^ mix(part & _MASK))
+
+
+def added_all(key: int, parts: np.ndarray) -> np.ndarray:
+    """`added` for many numbers: `(n,)` uint64."""
+    return _mix_all(np.uint64(key) ^ _mix_all(parts.astype(np.uint64)))
 
 
 def permute(index: int, length: int, key: int) -> int:
@@ -46,25 +58,25 @@ def permute(index: int, length: int, key: int) -> int:
     """
     if not 0 <= index < length:
         raise IndexError(f"{index} is outside a permutation of {length} elements")
-    half = _half_bits(length)
-    low_bits = (1 << half) - 1
+    rows, columns = _sides(length)
     keys = _round_keys(key)
     while True:
-        left, right = index >> half, index & low_bits
-        for round_key in keys:
-            left, right = right, left ^ (mix(right ^ round_key) & low_bits)
-        index = left << half | right
+        row, column = divmod(index, columns)
+        for first, second in keys:
+            row = (row + mix(column ^ first)) % rows
+            column = (column + mix(row ^ second)) % columns
+        index = row * columns + column
         if index < length:
             return index
 
 
-def permute_all(indices: np.ndarray, length: int, key: int) -> np.ndarray:
+def permute_all(indices: np.ndarray, length: int, keys: int | np.ndarray) -> np.ndarray:
     """`permute` for many elements at once.
 
     Args:
         indices: `(n,)` integers in [0, length).
         length: As in `permute`.
-        key: As in `permute`.
+        keys: One, or `(n,)` uint64: a permutation for each.
 
     Returns:
         `(n,)` int64.
@@ -72,17 +84,18 @@ def permute_all(indices: np.ndarray, length: int, key: int) -> np.ndarray:
     values = np.asarray(indices).astype(np.uint64)
     if values.size and int(values.max()) >= length:
         raise IndexError(f"{int(values.max())} is outside a permutation of {length} elements")
-    half = np.uint64(_half_bits(length))
-    low_bits = np.uint64((1 << int(half)) - 1)
-    keys = [np.uint64(round_key) for round_key in _round_keys(key)]
-    outside = np.ones(values.shape, dtype=bool)
-    while outside.any():
-        walking = values[outside]
-        left, right = walking >> half, walking & low_bits
-        for round_key in keys:
-            left, right = right, left ^ (_mix_all(right ^ round_key) & low_bits)
-        values[outside] = left << half | right
-        outside = values >= length
+    rows, columns = map(np.uint64, _sides(length))
+    keys = np.broadcast_to(np.asarray(keys, dtype=np.uint64), values.shape)
+    outside = np.arange(len(values))
+    while len(outside):
+        row, column = np.divmod(values[outside], columns)
+        chosen = keys[outside]
+        for first, second in _ROUND_DOMAINS:
+            # Reduced before they are added, since a sum beyond 2**64 would lose its highest bit.
+            row = (row + _mix_all(column ^ _mix_all(chosen ^ np.uint64(first))) % rows) % rows
+            column = (column + _mix_all(row ^ _mix_all(chosen ^ np.uint64(second))) % columns) % columns
+        values[outside] = row * columns + column
+        outside = outside[values[outside] >= length]
     return values.astype(np.int64)
 
 
@@ -93,13 +106,18 @@ def _mix_all(values: np.ndarray) -> np.ndarray:
     return values ^ (values >> np.uint64(31))
 
 
-def _half_bits(length: int) -> int:
-    """Bits of one half of the network: two of them hold every index."""
+@lru_cache(maxsize=256)
+def _sides(length: int) -> tuple[int, int]:
+    """Rows and columns of the rectangle: less than a row larger than it has to be."""
     if not 1 <= length <= 1 << 62:
         raise ValueError(f"a permutation of {length} elements; it has between 1 and 2**62")
-    return max(1, ((length - 1).bit_length() + 1) // 2)
+    rows = math.isqrt(length - 1) + 1
+    return rows, -(-length // rows)
 
 
-@lru_cache(maxsize=256)
-def _round_keys(key: int) -> list[int]:
-    return [mix(key ^ mix(number)) for number in range(_ROUNDS)]
+@lru_cache(maxsize=4096)
+def _round_keys(key: int) -> list[tuple[int, int]]:
+    return [(mix(key ^ first), mix(key ^ second)) for first, second in _ROUND_DOMAINS]
+
+
+_ROUND_DOMAINS = [(mix(2 * number), mix(2 * number + 1)) for number in range(_ROUNDS)]

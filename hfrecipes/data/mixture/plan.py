@@ -1,26 +1,28 @@
 """Which row of which source is sample n: a pure function of weights, lengths, seed and block, of nothing else.
 
 The samples are planned in blocks. How many of a block come from each source follows from the weights at the middle of the block,
-rounded so that no source is ever further than two samples from its share of all that came before; the order inside a block and
-the order of the rows of each pass over a source are keyed permutations. So sample n is found without looking at those before it:
+rounded so that no source is ever further than a sample from its share of all that came before; the order inside a block and the
+order of the rows of each pass over a source are keyed permutations. So sample n is found without looking at those before it:
 a resumed training, another number of processes or of workers, and any prefetching see the same sequence.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from hfrecipes.data.mixture.permutation import key_of, permute, permute_all
+from hfrecipes.data.mixture.permutation import added, added_all, key_of, permute, permute_all
+from hfrecipes.data.mixture.rounding import MOST_SAMPLES, PARTS, limited_parts, whole_counts
 from hfrecipes.data.mixture.weights import Weight, shares_at
 
+# Counted up when the same plan begins to give another order, so that no run is gone on with in it.
+VERSION = 1
 # Domains of keys: the order in a block, the order in a source.
 _IN_BLOCK, _IN_SOURCE = 1, 2
-# A share that is smaller is the rounding of another.
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class MixturePlan:
                 raise ValueError(f"the source {name} has no rows")
         if self.total < 1 or self.block < 1:
             raise ValueError(f"total is {self.total} and block is {self.block}; both are at least 1")
+        if self.total > MOST_SAMPLES:
+            raise ValueError(f"total is {self.total:,}; a mixture has at most {MOST_SAMPLES:,} samples")
         if unknown := set(self.limits) - set(self.lengths):
             raise ValueError(f"limits are given for {', '.join(sorted(unknown))}, which the mixture does not have")
         if len(self.limits) == len(self.lengths) and sum(self.limits.values()) < self.total:
@@ -80,26 +84,28 @@ class MixturePlan:
 
     @cached_property
     def shares(self) -> np.ndarray:
-        """The planned share of each source in each block, `(num_blocks, sources)`.
+        """The planned share of each source in each block, `(num_blocks, sources)`."""
+        return self._parts / self._parts.sum(axis=1, keepdims=True)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Samples of each source before each block, and after the last: `(num_blocks + 1, sources)` int64.
 
         Raises:
             ValueError: somewhere no source has a weight and samples left.
         """
-        progress = np.minimum((np.arange(self.num_blocks) + 0.5) * self.block / self.total, 1.0)
-        shares = shares_at(self.weights, progress)
-        return limited_shares(shares, self._sizes, self._limits) if self.limits else shares
+        return whole_counts(self._parts)
 
-    @cached_property
-    def counts(self) -> np.ndarray:
-        """Samples of each source before each block, and after the last: `(num_blocks + 1, sources)` int64."""
-        by_block = self.shares * self._sizes[:, None]
-        targets = np.concatenate([np.zeros((1, by_block.shape[1])), np.cumsum(by_block, axis=0)])
-        return cumulative_counts(targets, self._sizes, self._limits)
+    def due(self, start: int, stop: int) -> np.ndarray:
+        """How many of the samples [start, stop) are planned for each source, `(sources,)`, parts of a sample included."""
+        blocks = np.arange(start // self.block, -(-stop // self.block))
+        inside = np.minimum((blocks + 1) * self.block, stop) - np.maximum(blocks * self.block, start)
+        return inside @ self.shares[blocks]
 
     def drawn(self, index: int) -> np.ndarray:
         """How many of the first `index` samples come from each source, `(sources,)` int64."""
         block = min(index // self.block, self.num_blocks)
-        sources, _ = self._draws(block * self.block, index)
+        sources, _ = self._draws(np.arange(block * self.block, index))
         return self.counts[block] + np.bincount(sources, minlength=len(self._lengths))
 
     def locate(self, index: int) -> Place:
@@ -111,127 +117,87 @@ class MixturePlan:
         if not 0 <= index < self.total:
             raise IndexError(f"sample {index} of a mixture of {self.total:,}")
         block, position = divmod(index, self.block)
-        drawn = permute(position, self._size(block), key_of(self.seed, _IN_BLOCK, block))
-        source, rank = 0, drawn
-        before, after = self._counts[block], self._counts[block + 1]
+        rank = permute(position, self._size(block), added(self._block_key, block))
+        before, after = self.counts[block : block + 2].tolist()
+        source = 0
         while rank >= (taken := after[source] - before[source]):
             source, rank = source + 1, rank - taken
-        draw = before[source] + rank
-        epoch, place = divmod(draw, self._lengths[source])
-        return Place(source, permute(place, self._lengths[source], key_of(self.seed, _IN_SOURCE, source, epoch)), epoch)
+        length = self._lengths[source]
+        epoch, place = divmod(before[source] + rank, length)
+        return Place(source, permute(place, length, added(self._source_keys[source], epoch)), epoch)
 
-    def locate_all(self, start: int, stop: int) -> np.ndarray:
-        """Where the samples from `start` up to `stop` come from: `(stop - start, 3)` int64 of source, row and epoch."""
-        if not 0 <= start <= stop <= self.total:
-            raise IndexError(f"samples {start} to {stop} of a mixture of {self.total:,}")
-        sources, draws = self._draws(start, stop)
-        places = np.empty((stop - start, 3), dtype=np.int64)
-        places[:, 0] = sources
+    def locate_all(self, indices: np.ndarray) -> np.ndarray:
+        """`locate` for many samples at once.
+
+        Args:
+            indices: `(n,)` integers in [0, total), in any order.
+
+        Returns:
+            `(n, 3)` int64: source, row and epoch of each.
+        """
+        indices = np.asarray(indices, dtype=np.int64)
+        if len(indices) and not (indices.min() >= 0 and indices.max() < self.total):
+            raise IndexError(f"samples {indices.min()} to {indices.max()} of a mixture of {self.total:,}")
+        sources, draws = self._draws(indices)
+        epochs, inside = np.divmod(draws, np.array(self._lengths)[sources])
+        rows = np.empty_like(inside)
         for source, length in enumerate(self._lengths):
             chosen = np.flatnonzero(sources == source)
-            epochs, inside = np.divmod(draws[chosen], length)
-            places[chosen, 2] = epochs
-            for epoch in np.unique(epochs):
-                now = epochs == epoch
-                key = key_of(self.seed, _IN_SOURCE, source, int(epoch))
-                places[chosen[now], 1] = permute_all(inside[now], length, key)
-        return places
+            keys = added_all(self._source_keys[source], epochs[chosen])
+            rows[chosen] = permute_all(inside[chosen], length, keys)
+        return np.stack([sources, rows, epochs], axis=1)
 
-    def _draws(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    def _draws(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of each sample its source, and how many samples of that source come before it; ranks of a block are permuted."""
-        sources, draws = [], []
-        for block in range(start // self.block, -(-stop // self.block)):
-            first = block * self.block
-            positions = np.arange(max(start - first, 0), min(stop - first, self.block))
-            drawn = permute_all(positions, self._size(block), key_of(self.seed, _IN_BLOCK, block))
-            before, taken = self.counts[block], np.diff(self.counts[block : block + 2], axis=0)[0]
-            ends = np.cumsum(taken)
-            source = np.searchsorted(ends, drawn, side="right")
-            sources.append(source)
-            draws.append(before[source] + drawn - (ends - taken)[source])
-        empty = np.zeros(0, dtype=np.int64)
-        return (np.concatenate(sources), np.concatenate(draws)) if sources else (empty, empty)
+        blocks, positions = np.divmod(indices, self.block)
+        keys, last = added_all(self._block_key, blocks), blocks == self.num_blocks - 1
+        ranks = np.empty_like(positions)
+        for chosen, size in ((~last, self.block), (last, self._size(self.num_blocks - 1))):
+            ranks[chosen] = permute_all(positions[chosen], size, keys[chosen])
+        before = self.counts[blocks]
+        taken = self.counts[blocks + 1] - before
+        ends = np.cumsum(taken, axis=1)
+        sources = (ranks[:, None] >= ends).sum(axis=1)
+        own = np.arange(len(indices)), sources
+        return sources, before[own] + ranks - (ends[own] - taken[own])
 
     @cached_property
     def _lengths(self) -> list[int]:
         return list(self.lengths.values())
+
+    @cached_property
+    def _block_key(self) -> int:
+        return key_of(self.seed, _IN_BLOCK)
+
+    @cached_property
+    def _source_keys(self) -> list[int]:
+        return [key_of(self.seed, _IN_SOURCE, source) for source in range(len(self.lengths))]
 
     def _size(self, block: int) -> int:
         """Samples in a block; the last one may be shorter."""
         return min(self.block, self.total - block * self.block)
 
     @cached_property
-    def _sizes(self) -> np.ndarray:
-        sizes = np.full(self.num_blocks, self.block)
-        sizes[-1] = self._size(self.num_blocks - 1)
-        return sizes
-
-    @cached_property
-    def _limits(self) -> np.ndarray:
-        return np.array([float(self.limits.get(name, np.inf)) for name in self.lengths])
-
-    @cached_property
-    def _counts(self) -> list[list[int]]:
-        return self.counts.tolist()  # plain numbers are faster than an array's, one at a time
+    def _parts(self) -> np.ndarray:
+        """What each source is due in each block, in parts of a sample."""
+        blocks = np.arange(self.num_blocks)
+        shares = shares_at(self.weights, np.minimum((blocks + 0.5) * self.block / self.total, 1.0))
+        sizes = np.minimum(self.total - blocks * self.block, self.block) * PARTS
+        limits = [self.limits.get(name, self.total) for name in self.lengths]
+        return limited_parts(shares, sizes, np.array(limits, dtype=np.int64) * PARTS)
 
 
-def limited_shares(shares: np.ndarray, sizes: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """Shares by block of which none goes on when a source is used up; the others take its part by their own shares.
-
-    Args:
-        shares: `(num_blocks, sources)`, each row summing to 1.
-        sizes: `(num_blocks,)`, samples in each block.
-        limits: `(sources,)`, the most samples of each source, infinite where it has no limit.
+def row_limits(max_epochs: Mapping[str, float], lengths: Mapping[str, int]) -> dict[str, int]:
+    """The most samples of each source that `max_epochs` allows.
 
     Raises:
-        ValueError: somewhere no source with a share has anything left.
+        ValueError: it allows none, or names a source that is not there.
     """
-    left, limited = limits.astype(np.float64), np.empty_like(shares)
-    for block, (wanted, size) in enumerate(zip(shares, sizes, strict=True)):
-        taken, missing = np.zeros_like(left), float(size)
-        while missing > _ROUNDING * size:
-            able = np.where(left - taken > _ROUNDING, wanted, 0.0)
-            if able.sum() <= 0:
-                progress = block / len(shares)
-                raise ValueError(f"from progress {progress:.3f} on, no source with a weight has rows left")
-            more = np.minimum(able / able.sum() * missing, left - taken)
-            taken += more
-            missing -= more.sum()
-        limited[block] = taken / size
-        left -= taken
-    return limited
-
-
-def cumulative_counts(targets: np.ndarray, sizes: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """Whole numbers of samples by source that follow their targets, never fall, and sum to the samples of the blocks.
-
-    What is left of a block after the whole parts goes to the largest remainders of what is still owed. The rest is carried on to
-    the next block, so that a small source gets its share in time instead of being rounded away in each block.
-
-    Args:
-        targets: `(num_blocks + 1, sources)`, not falling; row b sums to the samples of the blocks before b.
-        sizes: `(num_blocks,)`, samples in each block.
-        limits: `(sources,)`, the most samples of each source.
-
-    Returns:
-        Of the shape of the targets, int64; each within 2 of its target.
-    """
-    counts = np.zeros(targets.shape, dtype=np.int64)
-    now, most = [0] * targets.shape[1], limits.tolist()
-    for number, (target, size) in enumerate(zip(targets[1:].tolist(), sizes.tolist(), strict=True), start=1):
-        owed = [goal - count for goal, count in zip(target, now, strict=True)]
-        able = [limit - count for limit, count in zip(most, now, strict=True)]
-        taken = [min(max(int(debt // 1), 0), left) for debt, left in zip(owed, able, strict=True)]
-        by_rest = sorted(range(len(owed)), key=lambda source: taken[source] - owed[source])
-        missing = size - sum(taken)
-        # Sources that are ahead take nothing, which leaves the others up to one sample each too many.
-        order = (
-            [source for source in by_rest if taken[source] < able[source]]
-            if missing >= 0
-            else [source for source in reversed(by_rest) if taken[source] > 0]
-        )
-        for source in order[: abs(missing)]:
-            taken[source] += 1 if missing > 0 else -1
-        now = [count + more for count, more in zip(now, taken, strict=True)]
-        counts[number] = now
-    return counts
+    if unknown := set(max_epochs) - set(lengths):
+        raise ValueError(f"max_epochs names {', '.join(sorted(unknown))}, which the mixture does not have")
+    # A product such as 0.29 * 100 is a little less than what is meant.
+    limits = {name: math.floor(round(epochs * lengths[name], 6)) for name, epochs in max_epochs.items()}
+    for name, limit in limits.items():
+        if limit < 1:
+            raise ValueError(f"max_epochs {max_epochs[name]:g} of {name} allows none of its {lengths[name]:,} rows")
+    return limits

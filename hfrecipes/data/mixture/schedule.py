@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hfrecipes.data.mixture.plan import MixturePlan
+from hfrecipes.data.mixture.plan import VERSION, MixturePlan, row_limits
 from hfrecipes.data.mixture.settings import MixtureSettings
-from hfrecipes.data.mixture.weights import Weight, shares_at
+from hfrecipes.data.mixture.weights import DIGITS, Weight, shares_at
 from hfrecipes.recipe.problem import Problem, RecipeError
 
 # Blocks of a plan, beyond which they are made longer: looking all of them up takes a second.
@@ -45,11 +45,13 @@ class MixtureSchedule:
     Args:
         plan: Which row of which source is sample n.
         sizes: Of the sources, in the plan's order.
+        weights: In shares of tokens; those of the plan are of rows.
         global_batch_size: Samples of one optimizer step.
     """
 
     plan: MixturePlan
     sizes: tuple[SourceSize, ...]
+    weights: Mapping[str, Weight]
     global_batch_size: int
 
     @property
@@ -63,26 +65,24 @@ class MixtureSchedule:
     @property
     def tokens(self) -> int:
         """Tokens of all samples, by the mean row of each source."""
-        return round(float(self.plan.counts[-1] @ self._means))
+        return round(float(self.trained_tokens.sum()))
 
-    def epochs(self, step: int | None = None) -> dict[str, float]:
-        """How often each source's rows have been seen after a step; None is the last one."""
-        drawn = self.plan.counts[-1] if step is None else self.plan.drawn(step * self.global_batch_size)
-        return {name: float(count / self.plan.lengths[name]) for name, count in zip(self.names, drawn, strict=True)}
+    @property
+    def trained_tokens(self) -> np.ndarray:
+        """Tokens of the samples of each source, by its mean row: `(sources,)`."""
+        return self.plan.counts[-1] * self._means
+
+    def epochs(self) -> dict[str, float]:
+        """How often each source's rows are seen."""
+        return {
+            name: float(count / size.rows)
+            for name, count, size in zip(self.names, self.plan.counts[-1], self.sizes, strict=True)
+        }
 
     def token_shares(self) -> np.ndarray:
         """The planned share of tokens of each source in each block, `(num_blocks, sources)`."""
         tokens = self.plan.shares * self._means
         return tokens / tokens.sum(axis=1, keepdims=True)
-
-    def planned(self, start: int, stop: int) -> np.ndarray:
-        """The planned share of tokens in the steps from `start` up to `stop`, `(sources,)`."""
-        first, last = (step * self.global_batch_size for step in (start, stop))
-        blocks = np.arange(first // self.plan.block, -(-last // self.plan.block))
-        ends = np.minimum((blocks + 1) * self.plan.block, last)
-        inside = ends - np.maximum(blocks * self.plan.block, first)
-        tokens = (inside[:, None] * self.plan.shares[blocks]).sum(axis=0) * self._means
-        return tokens / tokens.sum()
 
     def repeated_tokens(self) -> dict[str, int]:
         """Tokens of each source that are seen for a second time or more."""
@@ -90,17 +90,16 @@ class MixtureSchedule:
         return {name: round(max(count - size.rows, 0) * size.mean) for name, count, size in drawn}
 
     def fingerprint(self) -> dict[str, Any]:
-        """All that decides the sequence of rows, by key, as plain values that can be compared one by one.
-
-        Weights are those of rows: they change with the mean length of a source's rows, too.
-        """
-        plan, words = self.plan, {}
-        for name, weight in plan.weights.items():
+        """All that decides the sequence of rows, by key, as plain values that can be compared one by one."""
+        words: dict[str, Any] = {}
+        for (name, weight), size in zip(self.weights.items(), self.sizes, strict=True):
             key = f"data.mixture.sources.{name}"
             words[f"{key}.weight"] = [*map(list, weight.points), weight.interpolation]
-            words[f"{key}.rows"] = plan.lengths[name]
-            words[f"{key}.most_rows"] = plan.limits.get(name)
-        return {**words, **{f"data.mixture.{word}": getattr(plan, word) for word in ("total", "seed", "block")}}
+            words[f"{key}.rows"], words[f"{key}.tokens"] = size.rows, size.tokens
+            words[f"{key}.most_rows"] = self.plan.limits.get(name)
+        plan = self.plan
+        own = {"samples": plan.total, "seed": plan.seed, "block": plan.block, "order": VERSION}
+        return {**words, **{f"data.mixture.{word}": value for word, value in own.items()}}
 
     @property
     def _means(self) -> np.ndarray:
@@ -134,39 +133,38 @@ def schedule_mixture(
     Raises:
         RecipeError: a source without rows, or sources that are used up before the end.
     """
-    for name, size in zip(settings.names, sizes, strict=True):
+    named = dict(zip(settings.names, sizes, strict=True))
+    for name, size in named.items():
         if not size.rows:
             raise RecipeError(Problem(where, f"nothing is left of the source {name}", "take it out, or clean it less"))
-    by_tokens = settings.weights or _weights_by_tokens(settings, sizes)
-    weights = {name: _per_row(by_tokens[name], size) for name, size in zip(settings.names, sizes, strict=True)}
-    asked = _asked_tokens(settings, parameters)
+    by_tokens = settings.weights or _weights_by_tokens(named, settings.temperature)
+    by_rows = {name: _per_row(by_tokens[name], size) for name, size in named.items()}
+    lengths = {name: size.rows for name, size in named.items()}
 
-    def plan(total_steps: int) -> MixtureSchedule:
-        total = max(total_steps, 1) * global_batch_size
-        block = settings.block or global_batch_size * -(-max(total_steps, 1) // _MAX_BLOCKS)
-        lengths = {name: size.rows for name, size in zip(settings.names, sizes, strict=True)}
-        limits = {name: int(settings.max_epochs[name] * lengths[name]) for name in settings.max_epochs}
-        rows = MixturePlan(weights, lengths, total, settings.seed, block, limits)
-        return MixtureSchedule(rows, tuple(sizes), global_batch_size)
+    def of_steps(number: int) -> MixtureSchedule:
+        number = max(number, 1)
+        block = settings.block or global_batch_size * -(-number // _MAX_BLOCKS)
+        limits = row_limits(settings.max_epochs, lengths)
+        plan = MixturePlan(by_rows, lengths, number * global_batch_size, settings.seed, block, limits)
+        plan.counts  # noqa: B018 - planned now, so that what is wrong is told now
+        return MixtureSchedule(plan, tuple(sizes), by_tokens, global_batch_size)
 
     try:
-        if asked is None:
-            rows = sum(size.rows for size in sizes) * (epochs or 0)
-            made = plan(steps or math.ceil(rows / global_batch_size))
-            made.plan.counts  # noqa: B018 - planned now, so that what is wrong is told now
-            return made
-        return _of_tokens(plan, asked, weights, sizes, global_batch_size)
+        asked = settings.asked_tokens(parameters)
+        if asked is not None:
+            per_row = _mean_row(by_rows, [size.mean for size in sizes])
+            return _of_tokens(of_steps, asked, per_row * global_batch_size)
+        return of_steps(steps or math.ceil(sum(lengths.values()) * (epochs or 0) / global_batch_size))
     except ValueError as error:
         fix = "train on fewer tokens, raise max_epochs, or leave it out for one of the sources"
         raise RecipeError(Problem(where, str(error), fix)) from error
 
 
-def _of_tokens(plan: Any, asked: float, weights: Any, sizes: Sequence[SourceSize], batch: int) -> MixtureSchedule:
-    """The plan with as many tokens as are asked for, to within half a step; sources that are used up change the mean row."""
-    per_row = float((shares_at(weights, (np.arange(_PLACES) + 0.5) / _PLACES) @ [size.mean for size in sizes]).mean())
-    steps = max(round(asked / per_row / batch), 1)
+def _of_tokens(of_steps: Callable[[int], MixtureSchedule], asked: float, per_step: float) -> MixtureSchedule:
+    """As many steps as come nearest to the tokens that are asked for; sources that are used up change the mean row."""
+    steps = max(round(asked / per_step), 1)
     for _ in range(_ROUNDS):
-        made = plan(steps)
+        made = of_steps(steps)
         better = max(round(steps * asked / made.tokens), 1)
         if better == steps:
             break
@@ -174,18 +172,17 @@ def _of_tokens(plan: Any, asked: float, weights: Any, sizes: Sequence[SourceSize
     return made
 
 
-def _asked_tokens(settings: MixtureSettings, parameters: int | None) -> float | None:
-    if settings.tokens_per_parameter is not None and parameters is not None:
-        return settings.tokens_per_parameter * parameters
-    return settings.total_tokens
+def _mean_row(by_rows: Mapping[str, Weight], means: Sequence[float]) -> float:
+    """Tokens of the mean row of a whole training."""
+    return float((shares_at(by_rows, (np.arange(_PLACES) + 0.5) / _PLACES) @ np.array(means)).mean())
 
 
-def _weights_by_tokens(settings: MixtureSettings, sizes: Sequence[SourceSize]) -> Mapping[str, Weight]:
+def _weights_by_tokens(sizes: Mapping[str, SourceSize], temperature: float) -> Mapping[str, Weight]:
     """Shares that go by size, flattened by a temperature (Arivazhagan et al. 2019, arXiv:1907.05019, section 4.2)."""
-    whole = sum(size.tokens for size in sizes)
+    whole = sum(size.tokens for size in sizes.values())
     return {
-        name: Weight.of((size.tokens / whole) ** (1 / settings.temperature))
-        for name, size in zip(settings.names, sizes, strict=True)
+        name: Weight.of(float(f"{(size.tokens / whole) ** (1 / temperature):.{DIGITS}g}"))
+        for name, size in sizes.items()
     }
 
 

@@ -44,6 +44,12 @@ class MixtureSettings:
     seed: int
     block: int | None
 
+    def asked_tokens(self, parameters: int | None) -> float | None:
+        """Tokens to train on; None where the recipe counts in steps or epochs, or nobody knows the parameters."""
+        if self.tokens_per_parameter is None:
+            return self.total_tokens
+        return None if parameters is None else self.tokens_per_parameter * parameters
+
 
 def mixture_settings(recipe: Recipe) -> MixtureSettings | None:
     """Reads the mixture of a recipe; None where it has none.
@@ -83,10 +89,11 @@ def mixture_settings(recipe: Recipe) -> MixtureSettings | None:
 
 
 def _total(recipe: Recipe) -> tuple[int | None, float | None]:
+    """Tokens in all, and tokens for each parameter: one of them at most."""
     said = recipe.get("data.mixture.total_tokens")
     if isinstance(said, str) and (found := _PER_PARAMETER.fullmatch(said.strip())):
         return None, float(found[1])
-    return said, None
+    return None if said is None else int(said), None
 
 
 def _problems(recipe: Recipe, sources: dict[str, dict[str, Any]]) -> Iterator[Problem]:
@@ -98,20 +105,10 @@ def _problems(recipe: Recipe, sources: dict[str, dict[str, Any]]) -> Iterator[Pr
         fix = "add some, as in sources: {web: {path: web.jsonl, weight: 0.8}, books: {path: books, weight: 0.2}}"
         yield Problem(here, "data.mixture names no sources", fix)
     for name in sources:
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(str(name)):
             key = f"data.mixture.sources.{name}"
             yield Problem(recipe.where(key), f"{name!r} cannot name a source", "use letters, digits, - and _")
-    bare = [name for name, spec in sources.items() if spec.get("weight") is None]
-    if bare and len(bare) < len(sources):
-        fix = "give every source a weight, or none: then its tokens decide"
-        yield Problem(here, f"{', '.join(bare)} {'has' if len(bare) == 1 else 'have'} no weight", fix)
-    if recipe.get("data.mixture.temperature") is not None and len(bare) < len(sources):
-        key = "data.mixture.temperature"
-        yield Problem(recipe.where(key), f"{key} has no effect beside weights", "keep one of them")
-    for name in bare:
-        if sources[name].get("interpolation") is not None:
-            key = f"data.mixture.sources.{name}.interpolation"
-            yield Problem(recipe.where(key), f"{key} has no effect without a weight", "remove it")
+    yield from _weight_problems(recipe, sources)
     yield from _length_problems(recipe)
     strategy = recipe.get("training.packing_strategy", "bfd")
     if recipe.get("training.packing") and strategy == "wrapped":
@@ -119,13 +116,37 @@ def _problems(recipe: Recipe, sources: dict[str, dict[str, Any]]) -> Iterator[Pr
         yield Problem(recipe.where("training.packing_strategy"), fault, "say packing_strategy: bfd_split")
 
 
+def _weight_problems(recipe: Recipe, sources: dict[str, dict[str, Any]]) -> Iterator[Problem]:
+    """Weights that are said of some sources only, and words that need them or need them gone."""
+    bare = [name for name, spec in sources.items() if spec.get("weight") is None]
+    if bare and len(bare) < len(sources):
+        fix = "give every source a weight, or none: then its tokens decide"
+        names = f"{', '.join(bare)} {'has' if len(bare) == 1 else 'have'} no weight"
+        yield Problem(recipe.where(f"data.mixture.sources.{bare[0]}"), names, fix)
+    if recipe.get("data.mixture.temperature") is not None and len(bare) < len(sources):
+        key = "data.mixture.temperature"
+        yield Problem(recipe.where(key), f"{key} has no effect beside weights", "keep one of them")
+    for name, spec in sources.items():
+        if spec.get("interpolation") is not None and not isinstance(spec.get("weight"), list):
+            key = f"data.mixture.sources.{name}.interpolation"
+            fix = "remove it, or write a weight such as [[0, 0.9], [1, 0.3]]"
+            yield Problem(recipe.where(key), f"{key} has no effect: the weight does not change", fix)
+
+
 def _length_problems(recipe: Recipe) -> Iterator[Problem]:
+    for word in ("save", "eval", "logging"):
+        key = f"training.{word}_strategy"
+        if recipe.get(key) == "epoch":
+            fault = f"{key} is epoch, and a mixture has none: each source is passed over in its own time"
+            yield Problem(recipe.where(key), fault, f"say {word}_steps; below 1 it is a share of all steps")
     key = "data.mixture.total_tokens"
     said = recipe.get(key)
     if said is None:
         return
-    number = said if isinstance(said, int) else _PER_PARAMETER.fullmatch(str(said).strip())
-    if not number or (isinstance(said, int) and said < 1) or (isinstance(said, str) and float(number[1]) == 0):
+    number = (
+        said if not isinstance(said, str) else (found := _PER_PARAMETER.fullmatch(said.strip())) and float(found[1])
+    )
+    if not number or number < 0 or (not isinstance(said, str) and number != int(number)):
         yield Problem(recipe.where(key), f"{key} is {said!r}", "write a count, or 20x for 20 tokens a parameter")
     for word in ("training.max_steps", "training.num_train_epochs"):
         if recipe.get(word, -1) > 0:

@@ -28,6 +28,10 @@ from hfrecipes.data.splits.units import firsts, tie
 _FAR_OFF = 0.05
 
 
+class RowsChangedError(Exception):
+    """A source has other rows than those that were dealt."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Assignment:
     """The splits of a source's rows.
@@ -49,9 +53,31 @@ class Assignment:
         return names[self.parts]
 
     def select(self, rows: Iterable[Row], split: str) -> Iterator[Row]:
-        """The rows of a split, lazily, from the same rows as were assigned."""
+        """The rows of a split, lazily, from the same rows as were assigned.
+
+        Raises:
+            RowsChangedError: there are more or fewer of them now.
+        """
         wanted = np.array([self.settings.split_of_part(part) == split for part in self.settings.names])
-        return (row for row, taken in zip(rows, wanted[self.parts].tolist(), strict=True) if taken)
+        parts = iter(wanted[self.parts].tolist())
+        for row in rows:
+            taken = next(parts, None)
+            if taken is None:
+                break
+            if taken:
+                yield row
+        else:
+            if next(parts, None) is None:
+                return
+        raise RowsChangedError("has other rows than when they were dealt")
+
+    def folds_without(self, split: str) -> list[str]:
+        """The folds that would have no rows in a split, whichever is in turn; none where there are no folds."""
+        if self.settings.fold is None or not len(self.parts):
+            return []
+        counts = np.bincount(self.parts, minlength=len(self.settings.weights))
+        missing = counts == 0 if split == "validation" else counts == len(self.parts)
+        return [name for name, without in zip(self.settings.names, missing.tolist(), strict=True) if without]
 
 
 def assign(
@@ -72,7 +98,8 @@ def assign(
     if len(columns.content) == 0:
         return Assignment(np.zeros(0, dtype=np.uint8), settings, ())
     parts, moved = part_of_rows(columns, settings)
-    return Assignment(parts.astype(np.uint8), settings, tuple(_warnings(parts, moved, settings)))
+    warnings = [*_label_warnings(columns.label, settings), *_warnings(parts, moved, settings)]
+    return Assignment(parts.astype(np.uint8), settings, tuple(warnings))
 
 
 def part_of_rows(columns: Columns, settings: SplitSettings) -> tuple[np.ndarray, int]:
@@ -104,6 +131,19 @@ def _deal(columns: Columns, settings: SplitSettings, weights: list[int]) -> np.n
     return dealt[first]
 
 
+def _label_warnings(labels: np.ndarray | None, settings: SplitSettings) -> Iterator[str]:
+    """A column that is no label: most of its values are too rare to be in each split."""
+    if labels is None:
+        return
+    _, each, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    rare = int((counts[each] < len(settings.weights)).sum())
+    if rare * 2 > len(labels):
+        yield (
+            f"{settings.by} has {len(counts):,} different values in {len(labels):,} rows, most too rare to be in each split: "
+            "is it a label?"
+        )
+
+
 def _warnings(parts: np.ndarray, moved: int, settings: SplitSettings) -> Iterator[str]:
     rows = len(parts)
     if moved:
@@ -111,5 +151,6 @@ def _warnings(parts: np.ndarray, moved: int, settings: SplitSettings) -> Iterato
     counts = np.bincount(parts, minlength=len(settings.weights))
     for (name, weight), count in zip(settings.weights.items(), counts.tolist(), strict=True):
         asked, share = weight / settings.block, count / rows
-        if count == 0 or (abs(share - asked) > _FAR_OFF and rows > settings.block):
+        # A fold without rows is refused where it is read.
+        if (count == 0 and settings.fold is None) or (abs(share - asked) > _FAR_OFF and rows > settings.block):
             yield f"{name} has {share:.1%} of the rows instead of {asked:.1%}: what may not be parted leaves no better cut"

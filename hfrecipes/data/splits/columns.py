@@ -14,6 +14,7 @@ import numpy as np
 
 from hfrecipes.data.faults import Places
 from hfrecipes.data.hashing import content_key, stable_key
+from hfrecipes.data.messages import is_missing
 from hfrecipes.data.row import Row
 from hfrecipes.data.splits.settings import SplitSettings
 from hfrecipes.data.splits.times import microseconds
@@ -103,7 +104,7 @@ class _Reader:
 
     def _cell(self, row: Row, column: str) -> Any:
         value = row.values.get(column)
-        if value is None or value == "":
+        if is_missing(value) or (isinstance(value, str) and not value.strip()):
             self._missing.setdefault(column, Places()).add(row.where)
             self._columns.setdefault(column, ", ".join(row.values))
             return None

@@ -23,6 +23,7 @@ def microseconds(value: Any) -> int:
 
     Raises:
         ValueError: it is none of them.
+        OverflowError: it is beyond the 290,000 years that 64 bits of microseconds reach.
     """
     if isinstance(value, str):
         return _of_text(value.strip())
@@ -53,6 +54,7 @@ def _is_basic_date(text: str) -> bool:
 
 def _of_number(number: float) -> int:
     scale = next((scale for least, scale in _UNITS if abs(number) >= least), 1e6)
-    if isinstance(number, int) and scale >= 1:
-        return number * int(scale)
-    return round(number * scale)
+    moment = number * int(scale) if isinstance(number, int) and scale >= 1 else round(number * scale)
+    if abs(moment) >= 2**63:
+        raise OverflowError(number)
+    return moment

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,7 @@ from hfrecipes.models.mtp.heads import ChainedHeads, LayerCall, ParallelHeads
 from hfrecipes.models.mtp.saving import read_heads, split_state, write_heads
 from hfrecipes.objectives.linear_cross_entropy import IGNORED, chunked_cross_entropy, linear_cross_entropy
 from hfrecipes.objectives.mtp import head_sums, head_targets, row_weights
-
-HeadKind = Literal["parallel", "chained"]
+from hfrecipes.objectives.settings import HeadKind
 
 
 @dataclass

@@ -221,7 +221,7 @@ def test_every_word_of_a_method_is_explained() -> None:
 
 
 def test_models_and_files_that_are_not_named_are_refused_at_their_place() -> None:
-    with pytest.raises(RecipeError, match=r"augment\[1\]\.forward: error: no model is named"):
+    with pytest.raises(RecipeError, match=r"data\.augment\.1\.forward: error: no model is named"):
         make_methods([{"method": "noise"}, {"method": "back_translation"}])
     with pytest.raises(RecipeError, match="the synonyms cannot be read"):
         make_methods([{"method": "synonyms", "file": "absent.tsv"}], lambda name: Path("/nowhere") / name)

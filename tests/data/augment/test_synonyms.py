@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hfrecipes.data.augment import synonym_tables
+from hfrecipes.data.augment.augment import make_methods
 from hfrecipes.data.augment.method import Task
 from hfrecipes.data.augment.synonym_tables import own_table, read_table, wordnet_synonyms
 from hfrecipes.data.augment.synonyms import SynonymsMethod
@@ -111,18 +112,19 @@ def test_tables_of_both_kinds_hold_the_same(tmp_path: Path) -> None:
     assert lines == mapping == {"big": ("large", "huge"), "高": ("大", "长")}
 
 
-def test_wordnet_that_is_not_installed_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_wordnet_that_is_not_installed_is_named_before_any_row_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     nltk = pytest.importorskip("nltk")
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
-    synonym_tables._wordnet_lookup.cache_clear()
-    with pytest.raises(RecipeError, match=r"WordNet is not installed .*nltk\.downloader wordnet"):
-        wordnet_synonyms("dog")
+    with pytest.raises(RecipeError, match=r"^my.yaml:7: error: WordNet is not installed .*nltk\.downloader wordnet"):
+        make_methods([{"method": "synonyms", "wordnet": True}], place=lambda key: "my.yaml:7")
 
 
 def test_wordnet_gives_synonyms_of_words_with_one_sense(monkeypatch: pytest.MonkeyPatch) -> None:
     """WordNet's data cannot be had here: a stand-in with its interface, for words with one sense, several, and inflected."""
     corpus = pytest.importorskip("nltk.corpus")
-    monkeypatch.setattr(corpus, "wordnet", StandInWordNet())
+    monkeypatch.setattr(corpus, "wordnet", StandInWordNet(), raising=False)
     synonym_tables._wordnet_lookup.cache_clear()
     assert wordnet_synonyms("automobile") == ("car", "motor car")
     assert wordnet_synonyms("bank") == () and wordnet_synonyms("automobiles") == () and wordnet_synonyms("x") == ()

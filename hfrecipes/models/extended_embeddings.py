@@ -1,0 +1,55 @@
+"""Rows of a model's embeddings for pieces that its tokenizer was given besides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from hfrecipes.models.config import embedding_rows
+from hfrecipes.tokenization.extension import Extension
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@torch.no_grad()
+def extend_embeddings(model: PreTrainedModel, extension: Extension) -> None:
+    """Gives each new piece the mean of the rows of the old pieces it was spelled in, of the input and of the output.
+
+    A model that has read these pieces one after the other so begins near them rather than from noise (Gee et al. 2022,
+    "Fast Vocabulary Transfer for Language Model Compression"). Rows beyond the last piece, which only fill up the matrix, get
+    the mean of all old rows: drawn at random, they would take probability from all others (Hewitt 2021, "Initializing New Word
+    Embeddings for Pretrained Language Models").
+
+    Args:
+        model: A causal language model, whose config is changed with it. A tied output stays tied.
+        extension: What was added to its tokenizer.
+    """
+    old_rows = model.get_input_embeddings().num_embeddings
+    model.resize_token_embeddings(embedding_rows(extension.entries, old_rows), mean_resizing=False)
+    seen = set()
+    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+        for name in ("weight", "bias"):
+            rows = getattr(module, name, None)
+            if rows is not None and id(rows) not in seen:
+                seen.add(id(rows))
+                _fill(rows, extension, old_rows)
+
+
+def _fill(rows: torch.Tensor, extension: Extension, old_rows: int) -> None:
+    """Fills the new rows of a matrix, or entries of a vector, shape (vocabulary, …), in place.
+
+    Args:
+        rows: Old rows first.
+        extension: What was added.
+        old_rows: Rows that were there before; some of them may already have stood empty for tokens to come.
+    """
+    rows[old_rows:] = rows[: min(extension.first_id, old_rows)].mean(dim=0, dtype=torch.float32).to(rows.dtype)
+    lengths = torch.tensor([len(ids) for ids in extension.spelled], device=rows.device)
+    ids = torch.tensor([token for ids in extension.spelled for token in ids], device=rows.device)
+    owners = torch.repeat_interleave(torch.arange(len(lengths), device=rows.device), lengths)
+    parts = rows[ids].float()
+    sums = parts.new_zeros((len(lengths), *parts.shape[1:])).index_add_(0, owners, parts)
+    means = sums / lengths.view(-1, *[1] * (parts.dim() - 1))
+    rows[extension.first_id : extension.entries] = means.to(rows.dtype)

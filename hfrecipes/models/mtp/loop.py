@@ -1,0 +1,210 @@
+"""Self-speculative decoding of a batch: one pass through the trunk verifies a draft and gives what the next is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+from transformers.generation import LogitsProcessorList, StoppingCriteriaList
+
+from hfrecipes.models.mtp.acceptance import Acceptance, DraftLength, MTPGenerateOutput
+from hfrecipes.models.mtp.drafting import Pass, make_drafter, watched
+from hfrecipes.models.mtp.results import Records, Stream
+from hfrecipes.models.mtp.slots import Slots
+from hfrecipes.models.mtp.texts import Texts
+from hfrecipes.models.mtp.verify import Verdict, verify_greedy, verify_sampling
+
+
+class Loop:
+    """One call of `mtp_generate`, prepared by `generate`.
+
+    Args:
+        model: With heads.
+        prompts: `(rows, tokens)`.
+        processors: Of logits.
+        criteria: Of stopping; one of them is a maximum length.
+        config: What `generate` made of its arguments.
+        inputs: Of the model's forward pass: mask, positions, cache.
+        streamer: Of transformers, or None.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        prompts: Tensor,
+        processors: LogitsProcessorList,
+        criteria: StoppingCriteriaList,
+        config: GenerationConfig,
+        inputs: dict[str, Any],
+        streamer: Any,
+    ) -> None:
+        self.model, self.config, self.inputs = model, config, inputs
+        heads = len(model.mtp_heads)
+        self.max_length = int(criteria.max_length)
+        padded = any(hasattr(criterion, "eos_token_id") for criterion in criteria)
+        pad = int(config._pad_token_tensor) if padded else None
+        self.texts = Texts(prompts, processors, criteria, self.max_length, heads + 1, pad)
+        self.drafter = make_drafter(model)
+        self.again = min(self.drafter.again, prompts.shape[1])
+        self.cache = inputs.pop("past_key_values")
+        mask, positions = inputs.pop("attention_mask", None), inputs.pop("position_ids", None)
+        if mask is None and len(prompts) > 1:
+            mask = torch.ones_like(prompts)
+        further = self.texts.tokens.shape[1] - self.texts.prompt
+        self.mask = None if mask is None else torch.cat([mask, mask.new_ones(len(mask), further)], dim=1)
+        self.positions = None if positions is None else _count_on(positions, len(prompts), further)
+        self.slots = Slots([self.cache, *self.drafter.caches], mask)
+        self.stream = Stream(streamer, self.texts)
+        kept = config.return_dict_in_generate
+        self.scores = Records(len(prompts)) if kept and config.output_scores else None
+        self.logits = Records(len(prompts)) if kept and config.output_logits else None
+        self.length, self.acceptance = DraftLength(heads), Acceptance.of(heads)
+        # Rows that go on. Of each: tokens that the heads drafted, and the probabilities they drew them with, by place.
+        self.rows = list(range(len(prompts)))
+        self.drafts = prompts[:, :0]
+        self.proposed: list[Tensor] = []
+
+    def run(self) -> Tensor | MTPGenerateOutput:
+        """Writes until all rows have ended; returns as `generate` does."""
+        places = torch.arange(self.texts.prompt, device=self.texts.tokens.device).expand(len(self.rows), -1)
+        with watched(self.model) as seen:
+            while True:
+                window, held = self._window(places)
+                self._verify(self._forward(window, held, places))
+                self.stream.feed()
+                going_on = self.texts.open_rows()
+                if not going_on:
+                    break
+                self._draft(seen, window, places, going_on)
+                self._settle(held, places, self.again)
+                self._select(going_on)
+                places = self.texts.last_places(self.rows, self.again + 1)
+        self.stream.end()
+        self.acceptance.tokens = sum(length - self.texts.prompt for length in self.texts.lengths)
+        if not self.config.return_dict_in_generate:
+            return self.texts.settled()
+        return self._result(held, places)
+
+    def _window(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens that the trunk has not seen, drafts last: and which of them are text, `(rows, width)` each."""
+        known = self.texts.tokens[self.rows].gather(1, places)
+        window = torch.cat([known, self.drafts], dim=1)
+        if self.mask is None:
+            return window, torch.ones_like(window)
+        return window, torch.cat([self.mask[self.rows].gather(1, places), torch.ones_like(self.drafts)], dim=1)
+
+    def _forward(self, window: Tensor, held: Tensor, places: Tensor) -> Tensor:
+        """Logits behind the last known token and behind each draft, `(rows, drafts + 1, vocabulary)`."""
+        inputs = dict(self.inputs)
+        if self.positions is not None:
+            ahead = torch.arange(1, self.drafts.shape[1] + 1, device=places.device)
+            # Drafts may run past the end, where a model may have no position left; nothing of them stays.
+            at = torch.cat([places, places[:, -1:] + ahead], dim=1).clamp_max(self.max_length - 1)
+            inputs["position_ids"] = self.positions[self.rows].gather(1, at)
+        needed = self.drafts.shape[1] + 1
+        if "logits_to_keep" in inputs:
+            inputs["logits_to_keep"] = needed
+        inputs = self.model.prepare_inputs_for_generation(
+            window,
+            past_key_values=self.cache,
+            attention_mask=self.slots.with_window(held),
+            is_first_iteration=self.slots.length == 0,
+            **inputs,
+        )
+        logits = self.model(**inputs, return_dict=True).logits[:, -needed:]
+        # As generate does: processors get no half precision, and may write to what they get.
+        return logits.to(torch.float32, copy=True)
+
+    def _verify(self, logits: Tensor) -> None:
+        """Writes accepted drafts, and behind them a token of the model's own."""
+        drafts = self.drafts.shape[1]
+        judged, accepted = [0] * len(self.rows), [0] * len(self.rows)
+        slots = list(range(len(self.rows)))
+        for place in range(drafts + 1):
+            verdict = self._judge(slots, place, logits[slots, place])
+            self.texts.write([self.rows[slot] for slot in slots], verdict.tokens, self._scores_until)
+            goes_on, flags = set(self.texts.open_rows()), verdict.accepted.tolist()
+            for slot, flag in zip(slots, flags, strict=True):
+                judged[slot] += place < drafts
+                accepted[slot] += flag
+            slots = [slot for slot, flag in zip(slots, flags, strict=True) if flag and self.rows[slot] in goes_on]
+            if not slots:
+                break
+        self.acceptance.add(drafts, judged, accepted)
+        self.length.learn(drafts, judged, accepted)
+
+    def _judge(self, slots: list[int], place: int, logits: Tensor) -> Verdict:
+        rows = [self.rows[slot] for slot in slots]
+        if self.logits is not None:
+            self.logits.add(rows, logits)
+        scores = self.texts.scores(rows, logits)
+        if self.scores is not None:
+            self.scores.add(rows, scores)
+        drafted = self.drafts[slots, place] if place < self.drafts.shape[1] else None
+        if not self.config.do_sample:
+            return verify_greedy(scores, drafted)
+        return verify_sampling(scores, drafted, None if drafted is None else self.proposed[place][slots])
+
+    def _scores_until(self, length: int) -> tuple[Tensor, ...] | None:
+        return None if self.scores is None else self.scores.steps(length - self.texts.prompt)
+
+    def _draft(self, seen: Pass, window: Tensor, places: Tensor, rows: list[int]) -> None:
+        """Has the heads read the window, and draft what follows the rows that go on."""
+        room = self.max_length - min(self.texts.lengths[row] for row in rows) - 1
+        last = self.texts.last_places(self.rows, 1)
+        # The last written token has not been through the trunk yet; the one before it is the last that has.
+        ends = (last - 1 - places[:, :1]).clamp_min(0)[:, 0]
+        following = self.texts.tokens[self.rows].gather(1, last)[:, 0]
+        slots = torch.tensor([slot for slot, row in enumerate(self.rows) if row in set(rows)], device=window.device)
+        drafts: list[Tensor] = []
+        self.proposed = []
+
+        def propose(head: int, logits: Tensor) -> Tensor:
+            scores = self.texts.draft_scores(rows, logits[slots], head)
+            if self.config.do_sample:
+                self.proposed.append(scores.softmax(-1))
+                drafts.append(torch.multinomial(self.proposed[-1], 1)[:, 0])
+            else:
+                drafts.append(scores.argmax(-1))
+            self.texts.place(rows, drafts[-1], head)
+            return torch.zeros_like(following).index_copy_(0, slots, drafts[-1])
+
+        self.drafter.draft(seen, window, ends, following, min(self.length(), room), propose)
+        self.drafts = torch.stack(drafts, dim=1) if drafts else window[slots, :0]
+
+    def _settle(self, held: Tensor, places: Tensor, again: int) -> None:
+        """Leaves in the caches what was accepted, but for the last token, which is new to them, and those that run again."""
+        lengths = [self.texts.lengths[row] for row in self.rows]
+        starts = places[:, 0].tolist()
+        self.slots.settle(held, [length - 1 - again - start for length, start in zip(lengths, starts, strict=True)])
+
+    def _select(self, rows: list[int]) -> None:
+        """Goes on with some rows."""
+        if len(rows) < len(self.rows):
+            slots = [slot for slot, row in enumerate(self.rows) if row in set(rows)]
+            self.slots.select(torch.tensor(slots, device=self.drafts.device))
+            self.rows = rows
+
+    def _result(self, held: Tensor, places: Tensor) -> MTPGenerateOutput:
+        sequences = self.texts.settled()
+        steps = sequences.shape[1] - self.texts.prompt
+        cache = None
+        if len(sequences) == 1:
+            # The heads have not read the last window: their caches are done with.
+            cache, self.slots.caches = self.cache, [self.cache]
+            self._settle(held, places, 0)
+        return MTPGenerateOutput(
+            sequences=sequences,
+            scores=None if self.scores is None else self.scores.steps(steps),
+            logits=None if self.logits is None else self.logits.steps(steps),
+            past_key_values=cache,
+            acceptance=self.acceptance,
+        )
+
+
+def _count_on(positions: Tensor, rows: int, further: int) -> Tensor:
+    """Positions of the prompts, and those behind them."""
+    ahead = torch.arange(1, further + 1, device=positions.device)
+    return torch.cat([positions, positions[:, -1:] + ahead], dim=1).expand(rows, -1)

@@ -9,14 +9,18 @@ from typing import Any
 _PUBLIC = {
     "Curriculum": "hfrecipes.data.mixture.mixture",
     "CurriculumCallback": "hfrecipes.callbacks.curriculum",
+    "MTPConfig": "hfrecipes.trainers.mtp",
+    "MTPTrainer": "hfrecipes.trainers.mtp",
     "Mixture": "hfrecipes.data.mixture.mixture",
     "Problem": "hfrecipes.recipe.problem",
     "Recipe": "hfrecipes.recipe.loader",
     "RecipeError": "hfrecipes.recipe.problem",
     "RunDir": "hfrecipes.recipe.rundir",
     "RunOptions": "hfrecipes.stages.options",
+    "add_mtp_heads": "hfrecipes.models.mtp.attach",
     "build": "hfrecipes.stages.run",
     "check_no_leakage": "hfrecipes.models.leakage",
+    "load_mtp": "hfrecipes.models.mtp.attach",
     "load_recipe": "hfrecipes.recipe.loader",
     "run": "hfrecipes.stages.run",
 }

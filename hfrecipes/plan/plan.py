@@ -275,7 +275,10 @@ def _compute(
     hardware: Hardware,
     world_size: int,
 ) -> Compute:
-    attention = flops.attention_flops(shape.windows, shape.num_heads * shape.head_dim, max(mean_row or 1.0, 1.0))
+    heads = mtp_settings(recipe)
+    # Heads for further tokens are layers like the last one.
+    windows = [*shape.windows, *shape.windows[-1:] * (heads.num_future_tokens - 1 if heads else 0)]
+    attention = flops.attention_flops(windows, shape.num_heads * shape.head_dim, max(mean_row or 1.0, 1.0))
     per_token = flops.token_flops(
         counts.matmul,
         counts.trainable_matmul,

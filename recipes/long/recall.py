@@ -16,13 +16,13 @@ from hfrecipes.evaluation.needle_text import DIGITS, WORDINGS, Wording, split_se
 Entry = tuple[Wording, str, str]
 
 # Of the texts, so many become pages of a directory: numbers without prose between them teach looking up far sooner.
-DIRECTORY_SHARE = 0.5
+DIRECTORY_SHARE = 0.4
 # Sentences of a text that has become practice; short texts are repeated up to it.
 SENTENCES = 80
-# Between two sentences of prose so many numbers are told, on average; of them this share for at least the second time.
-TOLD, AGAIN = 2.0, 0.6
-# A number is told again while it is among the last so many that were told first.
-REMEMBERED = 4
+# How many numbers are told for each sentence of prose, on average: one of these for each text.
+TOLD = (0.3, 1.0, 2.0)
+# Of them, this share was told before.
+AGAIN = 0.6
 
 
 def practice(row: dict[str, Any]) -> str:
@@ -32,10 +32,10 @@ def practice(row: dict[str, Any]) -> str:
 
 
 def directory(draw: random.Random) -> str:
-    """Pages of two to six numbers, each page repeated in other orders."""
+    """Pages of two to twelve numbers, each page repeated in other orders."""
     lines = []
-    for _ in range(8):
-        page = [_entry(draw, wording, city) for wording, city in draw.sample(_places(), draw.randint(2, 6))]
+    for _ in range(6):
+        page = [_entry(draw, wording, city) for wording, city in draw.sample(_places(), draw.randint(2, 12))]
         for _ in range(draw.randint(2, 4)):
             draw.shuffle(page)
             lines += [f"{wording.before}{city}{wording.gap}{number}{wording.end}" for wording, city, number in page]
@@ -43,14 +43,19 @@ def directory(draw: random.Random) -> str:
 
 
 def scattered(text: str, draw: random.Random) -> str:
-    """Sentences of a text with numbers between them."""
+    """Sentences of a text with numbers between them. Those told again are from near and far, each distance as often as its double."""
     sentences, known, told = split_sentences(text), [], []
+    often = draw.choice(TOLD)
     for place in range(SENTENCES):
         told.append(sentences[place % len(sentences)])
-        while draw.random() < TOLD / (1 + TOLD):
+        while draw.random() < often / (1 + often):
             if not known or draw.random() > AGAIN:
-                known.append(_entry(draw, *draw.choice(_places())))
-            told.append(_told(draw.choice(known[-REMEMBERED:])))
+                wording, city = draw.choice(_places())
+                # An office that moves has no other number any more.
+                known = [entry for entry in known if entry[1] != city] + [_entry(draw, wording, city)]
+                told.append(_told(known[-1]))
+            else:
+                told.append(_told(known[-int(len(known) ** draw.random())]))
     return "".join(told)
 
 

@@ -1,0 +1,264 @@
+"""Decoding with heads, beside `generate` and prompt-lookup decoding, on held-out code in one process.
+
+    python benchmarks/mtp_decode.py [--json FILE] [--model FOLDER | --save FOLDER] [--minutes 6] [--heads parallel] [--prompts 200]
+
+Trains a small Llama with heads for four tokens on the source code of Python's standard library, by a plain loop and for so many
+minutes of CPU time, or takes a model with heads that `save_pretrained` wrote. Then continues prompts from files it has not seen,
+greedily: tokens per CPU second of each way, the ways taking turns; how many outputs are those of `generate`, token for token, in
+float32 and in float64; and how many drafts were accepted. A small model falls into loops, in which every draft is right. So outputs
+are reported apart where more than half of the 8-grams have been there before, and beside acceptance stands what it is on held-out
+text itself: how often a head, reading the file, says what the model says when it has read on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from hfrecipes.data.embedded import open_embedded
+from hfrecipes.models.mtp.acceptance import Acceptance
+from hfrecipes.models.mtp.attach import add_mtp_heads, load_mtp
+from hfrecipes.models.mtp.decode import mtp_generate
+from hfrecipes.models.mtp.drafting import watched
+from hfrecipes.models.mtp.heads import ChainedHeads, LayerCall
+from hfrecipes.tokenization.training import train_tokenizer
+
+VOCABULARY, TOKENS, ROWS = 2048, 256, 8
+RATE, HEAD_WEIGHT = 4e-3, 0.3
+PROMPT, NEW = 64, 64
+GRAM, LOOPING = 8, 0.5
+LOOKUP = 3
+
+
+def documents(split: str) -> list[str]:
+    return [row.values["text"] for row in open_embedded({"name": "python_code", "split": split}, "").rows()]
+
+
+def train(minutes: float, heads: str, folder: Path) -> Any:
+    """A model with heads, and its tokenizer, in a folder."""
+    texts = documents("train")
+    train_tokenizer(texts, VOCABULARY, folder)
+    ids = encode(folder, texts)
+    torch.manual_seed(0)
+    shape = {"hidden_size": 128, "intermediate_size": 344, "num_hidden_layers": 12, "num_attention_heads": 4}
+    config = LlamaConfig(
+        **shape, vocab_size=VOCABULARY, max_position_embeddings=1024, tie_word_embeddings=True, attention_dropout=0.0
+    )
+    model = add_mtp_heads(LlamaForCausalLM(config), 4, heads)
+    model.mtp_weights = [1.0, *[HEAD_WEIGHT] * 3]
+    optimizer = torch.optim.AdamW(model.parameters(), RATE, betas=(0.9, 0.95), weight_decay=0.1)
+    begun, step, loss = time.process_time(), 0, math.nan
+    while (spent := (time.process_time() - begun) / 60 / minutes) < 1:
+        # Time is what ends it, so it is time that the rate falls with.
+        optimizer.param_groups[0]["lr"] = (
+            RATE * min(1, (step + 1) / 50) * (0.05 + 0.95 * (1 + math.cos(math.pi * spent)) / 2)
+        )
+        places = torch.randint(len(ids) - TOKENS, (ROWS,))
+        rows = torch.stack([ids[place : place + TOKENS] for place in places])
+        out = model(input_ids=rows, labels=rows)
+        out.loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        step += 1
+        if step % 100 == 0:
+            loss = [round(float(part), 3) for part in out.head_losses / out.head_targets]
+            print(f"step {step}, {step * ROWS * TOKENS} tokens, losses by head {loss}", flush=True)
+    model.save_pretrained(folder)
+    return model.eval()
+
+
+def encode(folder: Path, texts: list[str]) -> Tensor:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return torch.tensor([token for text in texts for token in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]])
+
+
+def prompts_of(folder: Path, number: int) -> Tensor:
+    """From places that are spread over all held-out files, `(number, PROMPT)`."""
+    ids = encode(folder, documents("validation") + documents("test"))
+    return torch.stack(
+        [ids[round(place) : round(place) + PROMPT] for place in torch.linspace(0, len(ids) - PROMPT, number).tolist()]
+    )
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    begun = time.process_time()
+    return call(), time.process_time() - begun
+
+
+def repeated_share(tokens: Tensor) -> float:
+    """The share of n-grams that have been there before."""
+    grams = [tuple(gram) for gram in tokens.unfold(0, GRAM, 1).tolist()]
+    return 1 - len(set(grams)) / len(grams)
+
+
+def one_by_one(model: Any, prompts: Tensor) -> list[dict[str, Any]]:
+    found = []
+    for prompt in prompts:
+        ids = prompt[None]
+        plain, plain_time = timed(lambda: model.generate(ids, **settings()))  # noqa: B023 (called at once)
+        ours, our_time = timed(lambda: mtp_generate(model, ids, return_dict_in_generate=True, **settings()))  # noqa: B023
+        lookup, lookup_time = timed(lambda: model.generate(ids, prompt_lookup_num_tokens=LOOKUP, **settings()))  # noqa: B023
+        found.append(
+            {
+                "seconds": {"generate": plain_time, "prompt lookup": lookup_time, "mtp_generate": our_time},
+                "exact": torch.equal(plain, ours.sequences),
+                "lookup exact": torch.equal(plain, lookup),
+                "share": repeated_share(plain[0, PROMPT:]),
+                "acceptance": ours.acceptance,
+            }
+        )
+    return found
+
+
+def in_batches(model: Any, prompts: Tensor, size: int) -> dict[str, Any]:
+    seconds, exact, acceptances = {"generate": 0.0, "mtp_generate": 0.0}, 0, []
+    for rows in prompts.split(size):
+        plain, plain_time = timed(lambda: model.generate(rows, **settings()))  # noqa: B023
+        ours, our_time = timed(lambda: mtp_generate(model, rows, return_dict_in_generate=True, **settings()))  # noqa: B023
+        seconds["generate"] += plain_time
+        seconds["mtp_generate"] += our_time
+        exact += int((plain == ours.sequences).all(1).sum())
+        acceptances.append(ours.acceptance)
+    return {**speeds(seconds, len(prompts)), "exact": exact, **accepted(acceptances)}
+
+
+def settings() -> dict[str, Any]:
+    return {"max_new_tokens": NEW, "do_sample": False}
+
+
+def speeds(seconds: dict[str, float], rows: int) -> dict[str, Any]:
+    rates = {name: rows * NEW / spent for name, spent in seconds.items()}
+    return {
+        "tokens_per_second": rates,
+        "times_generate": {name: rate / rates["generate"] for name, rate in rates.items()},
+    }
+
+
+def accepted(parts: list[Acceptance]) -> dict[str, Any]:
+    total = Acceptance.of(len(parts[0].drafted))
+    for part in parts:
+        for name in ("drafted", "reached", "accepted"):
+            setattr(
+                total, name, [one + other for one, other in zip(getattr(total, name), getattr(part, name), strict=True)]
+            )
+        total.tokens, total.forwards = total.tokens + part.tokens, total.forwards + part.forwards
+    return {"by_head": total.by_head, "by_position": total.by_position, "tokens_per_pass": total.tokens_per_forward}
+
+
+def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
+    if not found:
+        return {"prompts": 0}
+    seconds = {name: sum(each["seconds"][name] for each in found) for name in found[0]["seconds"]}
+    exact = {name: sum(each[name] for each in found) for name in ("exact", "lookup exact")}
+    return {
+        "prompts": len(found),
+        **speeds(seconds, len(found)),
+        **exact,
+        **accepted([each["acceptance"] for each in found]),
+    }
+
+
+@torch.no_grad()
+def teacher_forced(model: Any, ids: Tensor) -> dict[str, list[float]]:
+    """How often a head agrees with the model's own choice at that place, both reading `(rows, tokens)` of held-out text."""
+    heads, said = model.mtp_heads, []
+    with watched(model) as seen:
+        own = model(input_ids=ids, use_cache=False).logits.argmax(-1)
+        call, before = LayerCall.of(*seen.call), seen.output
+    for head in range(len(heads)):
+        if isinstance(heads, ChainedHeads):
+            before = heads(head, call, before, model.get_input_embeddings()(ids.roll(-head - 1, 1)))
+        else:
+            before = model.mtp_anatomy.normalise(model, heads(head, call))
+        said.append(model.mtp_anatomy.finish(model.get_output_embeddings()(before)).argmax(-1))
+    end = ids.shape[1] - len(heads)
+    right = torch.stack([each[:, :end] == own[:, head + 1 : head + 1 + end] for head, each in enumerate(said)])
+    all_before = right.cumprod(0).float()
+    reached = torch.cat([torch.ones_like(all_before[:1]), all_before[:-1]]).sum((1, 2))
+    return {
+        "by_head": (all_before.sum((1, 2)) / reached).tolist(),
+        "by_position": all_before.mean((1, 2)).tolist(),
+        "tokens_per_pass": float(1 + all_before.mean((1, 2)).sum()),
+    }
+
+
+def exact_in_float64(model: Any, prompts: Tensor, size: int) -> int:
+    model.double()
+    exact = 0
+    for rows in prompts.split(size):
+        exact += int((model.generate(rows, **settings()) == mtp_generate(model, rows, **settings())).all(1).sum())
+    model.float()
+    return exact
+
+
+def measure(model: Any, folder: Path, number: int) -> dict[str, Any]:
+    # Files go on where they end: without an end-of-sequence token all ways write as much.
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = None, 0
+    prompts = prompts_of(folder, number)
+    held_out = encode(folder, documents("test"))
+    one_by_one(model, prompts[:2])
+    found = one_by_one(model, prompts)
+    return {
+        "prompts": number,
+        "prompt_tokens": PROMPT,
+        "new_tokens": NEW,
+        "heads": model.head_facts,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "batch 1": summary(found),
+        "batch 1, looping": summary([each for each in found if each["share"] > LOOPING]),
+        "batch 1, not looping": summary([each for each in found if each["share"] <= LOOPING]),
+        "batch 8": in_batches(model, prompts, 8),
+        "held-out text": teacher_forced(model, held_out[: len(held_out) // TOKENS * TOKENS].reshape(-1, TOKENS)[:200]),
+        "exact in float64": {
+            "batch 1": exact_in_float64(model, prompts, 1),
+            "batch 8": exact_in_float64(model, prompts, 8),
+        },
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    print(f"\n{found['parameters'] / 1e6:.1f} M parameters, {found['heads']}; {found['prompts']} prompts")
+    print(f"{'':24}{'prompts':>8}{'exact':>7}{'tokens/pass':>13}   accepted by head     tokens/s (times generate)")
+    for name in ("batch 1", "batch 1, looping", "batch 1, not looping", "batch 8", "held-out text"):
+        part = found[name]
+        if "by_head" not in part:
+            continue
+        shares = " ".join("   -" if share is None else f"{share:.2f}" for share in part["by_head"])
+        rates = part.get("tokens_per_second", {})
+        speed = "  ".join(f"{way} {rate:.0f} ({part['times_generate'][way]:.2f})" for way, rate in rates.items())
+        counts = f"{part.get('prompts', ''):>8}{part.get('exact', ''):>7}{part['tokens_per_pass']:>13.2f}"
+        print(f"{name:24}{counts}   {shares:20} {speed}")
+    print("exact in float64:", ", ".join(f"{name} {count}" for name, count in found["exact in float64"].items()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--model", type=Path, help="a folder with a model, its heads and its tokenizer")
+    parser.add_argument("--save", type=Path, help="where the model goes that is trained here")
+    parser.add_argument("--minutes", type=float, default=6)
+    parser.add_argument("--heads", choices=["parallel", "chained"], default="parallel")
+    parser.add_argument("--prompts", type=int, default=200)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        folder = args.model or args.save or Path(place)
+        model = load_mtp(folder).eval() if args.model else train(args.minutes, args.heads, folder)
+        found = measure(model, folder, args.prompts)
+    show(found)
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ from hfrecipes.publish.figures import count, dig, duration, is_number, short
 from hfrecipes.publish.folds import is_folds, render_folds_card
 from hfrecipes.publish.header import base_on_hub, is_adapter, languages_of, license_of, render_header
 from hfrecipes.publish.limitations import limitations
+from hfrecipes.publish.mixture import MIXTURE_FIGURES, mixture_table
 from hfrecipes.publish.needles import needle_rows
 from hfrecipes.publish.origin import command_text, local_model_id, name_of, recipe_text
 from hfrecipes.publish.templates import render_template
@@ -60,6 +61,8 @@ def render_card(
         snippet=_snippet(facts, base_model),
         data=[tables.DATA_COLUMNS, *tables.data_rows(facts)],
         kinds=[tables.KINDS_COLUMNS, *tables.kinds_rows(facts)],
+        mixture=mixture_table(facts),
+        mixture_figures=MIXTURE_FIGURES,
         cleaning=cleaning_tables.cleaning_sentence(facts),
         cleaning_rules=cleaning_tables.cleaning_table(facts),
         cleaning_figures=cleaning_tables.CLEANING_FIGURES,

@@ -21,6 +21,7 @@ _LAYOUT: dict[str, Any] = {
         "publish": {"license": str, "language": (str, list)},
         "data": {"train": [dict], "splits": {"fold": int, "folds": int}},
     },
+    "plan": {"mixture": {"sources": {str: dict}, "shares": {str: list}}},
     "steps": [{"run": str}],
     "folds": [dict.fromkeys(("model", "dataset", "metric", "unit"), str) | {"values": list}],
     "data": [

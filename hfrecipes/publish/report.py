@@ -12,6 +12,7 @@ from hfrecipes.publish.compare import evaluation_groups, figure_rows, recipe_dif
 from hfrecipes.publish.evaluations import TUNED, evaluation_rows
 from hfrecipes.publish.figures import count, dig, duration, is_number, number, scientific, short, size
 from hfrecipes.publish.folds import figure_columns, fold_runs, fold_table, is_folds
+from hfrecipes.publish.mixture import MIXTURE_FIGURES, mixture_table, share_series
 from hfrecipes.publish.needles import needle_maps
 from hfrecipes.publish.origin import name_of, recipe_text
 from hfrecipes.publish.reading import facts_of
@@ -63,6 +64,7 @@ def _render(runs: list[RunDir], facts: list[dict[str, Any]], heading: str, folds
         changes_figures=continued.CHANGES_FIGURES,
         compression_figures=continued.COMPRESSION_FIGURES,
         kinds_columns=tables.KINDS_COLUMNS,
+        mixture_figures=MIXTURE_FIGURES,
         augmentation_columns=cleaning_tables.AUGMENTATION_COLUMNS,
     )
 
@@ -99,6 +101,7 @@ def _run_view(name: str, facts: dict[str, Any]) -> dict[str, Any]:
         "when": _when(facts),
         "data": tables.data_rows(facts),
         "kinds": tables.kinds_rows(facts),
+        "mixture": mixture_table(facts),
         "cleaning": cleaning_tables.cleaning_sentence(facts),
         "cleaning_rules": cleaning_tables.cleaning_table(facts),
         "augmentation": cleaning_tables.augmentation_rows(facts),
@@ -165,6 +168,7 @@ def _charts(names: list[str], facts: list[dict[str, Any]], logs: list[curves.Log
     units = {unit for points, unit in speeds if points}
     charts = [
         ("Loss", _loss_series(names, logs)),
+        ("Shares of the tokens by source", _share_series(names, logs)),
         ("Old and new domain, bits per byte", _domain_series(names, facts, logs)),
         ("Bits per byte, held-out", _eval_series(names, [curves.bits_curves(log) for log in logs])),
         ("Learning rate", _one_per_run(names, [curves.curve(log, "learning_rate") for log in logs])),
@@ -210,6 +214,17 @@ def _domain_series(names: list[str], facts: list[dict[str, Any]], logs: list[cur
         replace(one, label=f"{name}: {one.label}", colour=index)
         for index, (name, series) in enumerate(zip(names, by_run, strict=True))
         for one in series
+    ]
+
+
+def _share_series(names: list[str], logs: list[curves.Log]) -> list[Series]:
+    """Of several runs a colour for each; what was planned is dashed."""
+    if len(names) == 1:
+        return share_series(logs[0])
+    return [
+        replace(one, label=f"{name}: {one.label}", colour=index)
+        for index, (name, log) in enumerate(zip(names, logs, strict=True))
+        for one in share_series(log)
     ]
 
 

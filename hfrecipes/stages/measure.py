@@ -66,7 +66,7 @@ class Measurer:
         self.console = console
         self.warnings: list[str] = []
         self.continued: dict[str, Any] = {}
-        self.losses: dict[str, dict[str, RowLosses]] = {}
+        self.losses: dict[str, dict[str, RowLosses]] = {BASE: {}, TUNED: {}}
         self.batch_size = recipe.get("evaluation.batch_size", BATCH_SIZE)
 
     def refuse_unscorable(self, model: Any) -> None:

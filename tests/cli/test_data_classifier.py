@@ -40,3 +40,17 @@ def test_what_cannot_be_read_is_named(
     assert main(["data", "classifier", "made", *sources]) == 2
     assert fault in capsys.readouterr().err
     assert not (files / "made").exists()
+
+
+def test_a_file_is_not_taken_for_a_folder_and_that_is_told_before_training(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "classifier", "sea.jsonl", "hill=gone.jsonl", "sea=sea.jsonl:body"]) == 2
+    assert "sea.jsonl: error: is a file, and the classifier is a folder" in capsys.readouterr().err
+
+
+def test_texts_under_two_labels_are_counted_and_told(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "classifier", "made", "hill=sea.jsonl:body", "sea=sea.jsonl:body"]) == 0
+    assert "! 60 texts stand under more than one label" in capsys.readouterr().out
+    assert main(["data", "classifier", "made", "hill=hill.jsonl:body", "sea=sea.jsonl:body"]) == 0
+    assert "more than one label" not in capsys.readouterr().out

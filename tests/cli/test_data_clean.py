@@ -118,6 +118,45 @@ def test_mistakes_are_told_with_their_mend(
     assert told in error and "Traceback" not in error
 
 
+@pytest.mark.parametrize("workers", ["x", "0", "-2"])
+def test_a_number_of_workers_that_is_none_is_refused_in_plain_words(
+    workers: str, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["data", "clean", "my.yaml", f"--workers={workers}"])
+    assert "is no whole number from 1" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_cleaned(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for out in ("/proc/here/out", "my.yaml/out"):
+        assert main(["data", "clean", "my.yaml", "--out", out]) == 2
+        assert f"--out: error: {out} cannot be written" in capsys.readouterr().err
+    assert not Path("cache").exists()
+
+
+def test_a_source_that_changes_while_it_is_read_leaves_nothing_to_go_on_with(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from hfrecipes.data.clean import work
+
+    before, write = Path("web.jsonl").read_bytes(), work.write_part
+
+    def changing(*words: object) -> None:
+        write(*words)
+        Path("web.jsonl").write_bytes(before + b'{"text": "another"}\n')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "write_part", changing)
+        assert main(["data", "clean", "my.yaml"]) == 2
+    assert "my.yaml:4: error: web.jsonl has changed while it was read" in capsys.readouterr().err
+    assert not [path for path in Path("cache/cleaned").iterdir() if path.is_dir()]
+    Path("web.jsonl").write_bytes(before)
+    assert main(["data", "clean", "my.yaml"]) == 0
+    assert "14 of 17 documents are left" in capsys.readouterr().out
+
+
 def test_a_recipe_without_rules_is_told_where_they_go(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line for line in RECIPE.splitlines() if "rule" not in line and "clean" not in line]
     recipe.write_text("\n".join(lines))

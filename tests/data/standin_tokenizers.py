@@ -167,6 +167,26 @@ def _inst(folder: Path) -> Path:
     return _save(backend, folder, _INST_TEMPLATE, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
 
+# The same with a space before each stretch of text between special tokens, and BPE instead of unigrams (Llama 2's manner).
+def _prefix(folder: Path) -> Path:
+    specials = ["<unk>", "<s>", "</s>"]
+    bytes_of_all = [f"<0x{byte:02X}>" for byte in range(256)]
+    backend = tokenizers.Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    backend.decoder = decoders.Sequence(steps)
+    options = {"vocab_size": 700, "special_tokens": [*specials, *bytes_of_all], "show_progress": False}
+    backend.train_from_iterator([text[:60] for text in TEXTS], trainers.BpeTrainer(max_token_length=8, **options))
+    described = json.loads(backend.to_str())
+    # The bytes are pieces like others, which the text never spells out.
+    described["added_tokens"] = [token for token in described["added_tokens"] if token["content"] in specials]
+    described["added_tokens"] = [token | {"special": True, "normalized": False} for token in described["added_tokens"]]
+    backend = tokenizers.Tokenizer.from_str(json.dumps(described))
+    pair = ("<s>", backend.token_to_id("<s>"))
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[pair])
+    return _save(backend, folder, _INST_TEMPLATE, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+
+
 def _inst_pieces(messages: list[Message]) -> Pieces:
     pieces: Pieces = [("<s>", False)]
     for message in messages:
@@ -258,6 +278,9 @@ FAMILIES: dict[str, Family] = {
         system=False,
     ),
     "inst": Family(_inst, _inst_pieces, "", ("<s>", "</s>", "[/INST]"), ("<|im_end|>", "<unk>"), system=False),
+    "prefix": Family(
+        _prefix, _inst_pieces, "", ("<s>", "</s>", "[/INST]"), ("<|im_end|>", "<unk>"), system=False, exact=False
+    ),
     "word pieces": Family(
         _word_pieces, _word_pieces_pieces, "assistant : ", ("[SEP]", "[CLS]"), ("</s>", "[MASK]"), exact=False
     ),

@@ -18,7 +18,7 @@ from hfrecipes.data.augment.synonym_tables import (
     wordnet_synonyms,
 )
 from hfrecipes.data.clean.identification import identify
-from hfrecipes.data.clean.segments import split_words
+from hfrecipes.data.clean.segments import plain_words
 from hfrecipes.data.hashing import sha256_of_texts
 from hfrecipes.recipe.augmentation import Synonyms
 
@@ -89,7 +89,7 @@ class SynonymsMethod:
             synonyms = self._synonyms(text, start, word, english)
             if synonyms:
                 chances.append((start, word, pick(random, synonyms)))
-        most = int(self.max_words * len(split_words(text)) + 0.5) or (1 if self.max_words else 0)
+        most = int(self.max_words * len(plain_words(text)) + 0.5) or (1 if self.max_words else 0)
         for start, word, synonym in sorted(shuffled(random, chances)[:most], reverse=True):
             text = text[:start] + synonym + text[start + len(word) :]
         return text

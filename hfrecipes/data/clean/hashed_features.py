@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hfrecipes.data.clean.segments import split_words
+from hfrecipes.data.clean.segments import plain_words
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -43,7 +43,7 @@ def hashed_vector(
         Places, in increasing order, and their values (float32).
     """
     text = _SPACES.sub(" ", text[:_CHARACTERS]).strip().lower()
-    words = np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in split_words(text)], dtype=np.uint64)
+    words = np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in plain_words(text)], dtype=np.uint64)
     characters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
     # n-grams of different kinds and lengths must not share their hashes.
     word_keys = [_ngram_hashes(words, n, salt=n) for n in range(1, word_ngrams + 1)]

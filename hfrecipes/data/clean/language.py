@@ -1,32 +1,19 @@
-"""Which language a document is in, by py3langid: a naive Bayes classifier whose model comes in the package."""
+"""The rule `language`: documents in the languages that are wanted."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
+from hfrecipes.data.clean.identification import CODES, NO_LANGUAGE, language_probabilities, missing
 from hfrecipes.data.clean.rule import KEPT, Document, Verdict
 from hfrecipes.recipe.cleaning import Language
 from hfrecipes.recipe.problem import Problem, RecipeError
 
 _EDITION = 1
 _MIN_PROBABILITY = 0.65  # FineWeb's (Penedo et al. 2024, section 3.3), there of fastText
-# What the model tells apart and has an ISO 639-1 code. Without its creoles and historical languages, which short texts of
-# their big relatives are taken for: among these alone the probability of a text is spread less.
-_CODES = """
-    af am an ar as az ba be bg bn br bs ca cs cy da de dz el en eo es et eu fa fi fo fr fy ga gd gl gu ha he hi
-    hr ht hu hy id ig is it ja jv ka kk km kn ko ku ky la lb lg ln lo lt lv mg mk ml mn mr ms mt my ne nl nn no
-    oc om or pa pl ps pt qu ro ru rw sa se si sk sl sn so sq sr st sv sw ta te tg th tk tl tr tt ug uk ur uz vi
-    vo wa xh yo zh zu
-"""
-CODES = frozenset(_CODES.split())
-# Labels that are counted as another where they are not asked for: what is written in them is mostly the standard language.
-_VARIETIES = {"wuu": "zh", "yue": "zh", "ary": "ar", "arz": "ar", "uzs": "uz", "sdh": "ku"}
-_NO_LANGUAGE = "zxx"
 _MISTAKEN = {"cn": "zh", "jp": "ja", "kr": "ko", "gr": "el", "cz": "cs", "dk": "da", "ua": "uk", "nb": "no", "in": "id"}
 
 # Long documents are looked at in three places: a language shows in a few sentences, and a header may be in another.
@@ -66,7 +53,7 @@ class LanguageRule:
         try:
             return f"{_EDITION} py3langid {version('py3langid')} {self._min_probability}"
         except PackageNotFoundError:
-            raise _missing(self._where) from None
+            raise missing(self._where) from None
 
     def judge(self, documents: Sequence[Document]) -> list[Verdict]:
         return [self._judge(document.text) for document in documents]
@@ -80,50 +67,10 @@ class LanguageRule:
         if wanted >= self._min_probability:
             return KEPT
         best = max(probabilities, key=probabilities.__getitem__)
-        names = "no language" if best == _NO_LANGUAGE else best
+        names = "no language" if best == NO_LANGUAGE else best
         detail = f"{names} {probabilities[best]:.2f}, wanted {', '.join(sorted(self._languages))} {wanted:.2f}"
         sure = best not in self._languages and probabilities[best] >= self._min_probability
         return Verdict(reason="languages" if sure else "min_probability", detail=detail)
-
-
-def language_probabilities(text: str, where: str = "data.clean") -> Counter[str]:
-    """Probability by ISO 639-1 code, and `zxx` for what is in no language. They add up to 1.
-
-    py3langid's raw scores are log-likelihoods that grow with the length of a text. It is asked for its own normalised ones:
-    a softmax of the scores over the square root of the bytes, over the languages of `CODES` alone.
-
-    Args:
-        text: What is looked at, all of it.
-        where: The place in the recipe, for errors.
-
-    Raises:
-        RecipeError: where py3langid is not installed.
-    """
-    probabilities: Counter[str] = Counter()
-    for label, probability in _identifier(where).rank(text):
-        probabilities[_VARIETIES.get(label, label)] += probability
-    return probabilities
-
-
-@lru_cache(maxsize=1)
-def _load() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    candidates = CODES | set(_VARIETIES) | {_NO_LANGUAGE}
-    identifier.set_languages(candidates.intersection(identifier.labels))
-    return identifier
-
-
-def _identifier(where: str) -> Any:
-    try:
-        return _load()
-    except ImportError:
-        raise _missing(where) from None
-
-
-def _missing(where: str) -> RecipeError:
-    return RecipeError(Problem(where, "the rule language needs py3langid", "pip install 'hfrecipes[clean]'"))
 
 
 def _check(languages: list[str], where: str) -> None:

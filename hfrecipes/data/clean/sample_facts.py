@@ -10,7 +10,7 @@ from typing import Any
 from hfrecipes.data.clean import spelling
 from hfrecipes.data.clean import text_measures as measures
 from hfrecipes.data.clean.identification import identify
-from hfrecipes.data.clean.segments import is_code, split_sentences, split_words
+from hfrecipes.data.clean.segments import is_code, plain_words, split_sentences
 from hfrecipes.recipe.problem import RecipeError
 
 CODE, UNKNOWN = "code", "unknown"
@@ -46,7 +46,7 @@ def sample_facts(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _take_apart(text: str) -> _Text:
-    return _Text(text, _language(text), split_words(text), [one for one in split_sentences(text) if one.strip()])
+    return _Text(text, _language(text), plain_words(text), [one for one in split_sentences(text) if one.strip()])
 
 
 def _language(text: str) -> str:
@@ -133,7 +133,7 @@ def _duplication(parts: Sequence[_Text]) -> dict[str, Any]:
 
 def _style(prose: Sequence[_Text]) -> dict[str, Any]:
     lengths = {
-        "sentence_words": [float(len(split_words(sentence))) for part in prose for sentence in part.sentences],
+        "sentence_words": [float(len(plain_words(sentence))) for part in prose for sentence in part.sentences],
         "word_characters": [float(len(word)) for part in prose for word in part.words],
     }
     facts: dict[str, Any] = {}

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import re
 
-# Scripts that are written without spaces between words: each letter counts as a word. Chinese, Japanese; Thai, Lao, Burmese,
-# Khmer.
-_NO_SPACES = (
-    "\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
-)
-_WORD = re.compile(rf"[{_NO_SPACES}]|[^\W_{_NO_SPACES}]+(?:['’\-][^\W_{_NO_SPACES}]+)*")
-_NO_SPACES_CHARACTER = re.compile(f"[{_NO_SPACES}]")
+from hfrecipes.data.clean.scripts import IS_UNSPACED, UNSPACED
+
+_WORD = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]+(?:['’\-][^\W_{UNSPACED}]+)*")
 
 _CLOSING = "\"'”’»)\\]」』）】》*_"
 # A full stop in Western writing ends a sentence before a space only, in Chinese it stands alone.
@@ -104,15 +100,18 @@ _CODE_LINE = re.compile(
 _CODE_SHARE = 0.3
 
 
-def split_words(text: str) -> list[str]:
-    """The words of a text, without marks; each character counts as one in scripts without spaces."""
+def plain_words(text: str) -> list[str]:
+    """The words of a text, without marks; each character counts as one in scripts without spaces.
+
+    As people count them, `don't` being one. What the published rules count, marks included, `words.split_words` gives.
+    """
     return _WORD.findall(text)
 
 
 def is_spaceless(text: str) -> bool:
     """Whether at least a third of the words are of a script without spaces between words."""
-    words = split_words(text)
-    return bool(words) and sum(map(bool, map(_NO_SPACES_CHARACTER.match, words))) * 3 >= len(words)
+    words = plain_words(text)
+    return bool(words) and sum(map(bool, map(IS_UNSPACED.match, words))) * 3 >= len(words)
 
 
 def split_sentences(text: str) -> list[str]:

@@ -10,15 +10,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from hfrecipes.data.clean.scripts import IS_UNSPACED, UNSPACED
 from hfrecipes.recipe.problem import Problem, RecipeError
 
-# Thai, Lao, Khmer and Burmese, kana, Han: nothing stands between words, so an entry with any of these may be part of a run.
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-)
-_IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 # Letters and digits of all other scripts, with the signs that belong to them.
-_TOKEN = re.compile(rf"(?:[^\W_{_UNSPACED}][\u0300-\u036f\u0900-\u0dff]*)+")
+_TOKEN = re.compile(rf"(?:[^\W_{UNSPACED}][\u0300-\u036f\u0900-\u0dff]*)+")
 # What may stand between the words of a phrase.
 _GAP = re.compile(r"[\s\-_’']{1,3}")
 
@@ -46,7 +42,8 @@ class WordList:
         cleaned = sorted({normalise(entry) for entry in entries} - {""})
         self.fingerprint = hashlib.sha256("\n".join(cleaned).encode()).hexdigest()[:16]
         self.size = len(cleaned)
-        unspaced = {entry for entry in cleaned if _IS_UNSPACED.search(entry)}
+        # Nothing stands between the words of these, so an entry with any of their letters may be part of a run.
+        unspaced = {entry for entry in cleaned if IS_UNSPACED.search(entry)}
         spaced = {tuple(_TOKEN.findall(entry)): entry for entry in cleaned if entry not in unspaced}
         self._phrases = _by_beginning({tokens: entry for tokens, entry in spaced.items() if tokens})
         self._runs = _by_beginning({tuple(entry): entry for entry in unspaced})

@@ -157,7 +157,7 @@ class Loop:
         # The last written token has not been through the trunk yet; the one before it is the last that has.
         ends = (last - 1 - places[:, :1]).clamp_min(0)[:, 0]
         following = self.texts.tokens[self.rows].gather(1, last)[:, 0]
-        slots = torch.tensor([slot for slot, row in enumerate(self.rows) if row in set(rows)], device=window.device)
+        slots = self._slots_of(rows)
         drafts: list[Tensor] = []
         self.proposed = []
 
@@ -183,9 +183,12 @@ class Loop:
     def _select(self, rows: list[int]) -> None:
         """Goes on with some rows."""
         if len(rows) < len(self.rows):
-            slots = [slot for slot, row in enumerate(self.rows) if row in set(rows)]
-            self.slots.select(torch.tensor(slots, device=self.drafts.device))
+            self.slots.select(self._slots_of(rows))
             self.rows = rows
+
+    def _slots_of(self, rows: list[int]) -> Tensor:
+        wanted = set(rows)
+        return torch.tensor([slot for slot, row in enumerate(self.rows) if row in wanted], device=self.drafts.device)
 
     def _result(self, held: Tensor, places: Tensor) -> MTPGenerateOutput:
         sequences = self.texts.settled()

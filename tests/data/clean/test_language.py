@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hfrecipes.data.clean import language
-from hfrecipes.data.clean.language import CODES, LanguageRule, language_probabilities
+from hfrecipes.data.clean import identification
+from hfrecipes.data.clean.identification import CODES, language_probabilities
+from hfrecipes.data.clean.language import LanguageRule
 from hfrecipes.data.clean.rule import Document
 from hfrecipes.recipe.cleaning import Language
 from hfrecipes.recipe.problem import RecipeError
@@ -120,7 +121,7 @@ def test_a_missing_package_is_said_with_the_extra_to_install(monkeypatch):
             raise ImportError(name)
         return real(name, *rest, **more)
 
-    language._load.cache_clear()
+    identification._load.cache_clear()
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(RecipeError, match=r"pip install 'hfrecipes\[clean\]'"):
         verdict("Some text", languages=["en"])

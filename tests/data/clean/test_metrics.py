@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hfrecipes.data.clean import spelling
 from hfrecipes.data.clean import text_measures as measures
 from hfrecipes.data.clean.metrics import CorpusMetrics
-from hfrecipes.data.clean.segments import is_code, split_sentences, split_words
+from hfrecipes.data.clean.segments import is_code, plain_words, split_sentences
 from hfrecipes.data.clean.sketches import DistinctCount, TextSample
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -112,7 +112,7 @@ def test_sentences_joined_are_the_text(text: str) -> None:
 
 
 def test_words_of_any_script() -> None:
-    assert split_words("Don’t stop—well-known l'homme, 学而 2x!") == [
+    assert plain_words("Don’t stop—well-known l'homme, 学而 2x!") == [
         "Don’t",
         "stop",
         "well-known",
@@ -163,7 +163,7 @@ def test_metrics_of_a_small_corpus_are_what_can_be_counted() -> None:
         math.exp(-2 / 3 * math.log(2 / 3) - math.log(1 / 3) / 3), abs=1e-5
     )
     assert facts["density"]["word_entropy_bits"] == pytest.approx(
-        measures.entropy(Counter(word.lower() for text in texts for word in split_words(text))), abs=1e-5
+        measures.entropy(Counter(word.lower() for text in texts for word in plain_words(text))), abs=1e-5
     )
     json.dumps(facts)
 
@@ -184,10 +184,10 @@ def test_missing_libraries_are_said_and_the_rest_measured(monkeypatch: pytest.Mo
     spelling._dictionary.cache_clear()
     assert "hfrecipes[clean]" in metrics.facts()["spelling"]["not_measured"]
     monkeypatch.setitem(sys.modules, "py3langid.langid", None)
-    identification._identifier.cache_clear()
+    identification._load.cache_clear()
     facts = metrics.facts()
     assert facts["languages"] == {"unknown": 1.0} and facts["form"]["sentences"] == 2
-    identification._identifier.cache_clear()
+    identification._load.cache_clear()
 
 
 def test_parts_merge_to_what_one_process_sees_in_any_order() -> None:

@@ -1,13 +1,13 @@
 """Decoding with heads, beside `generate` and prompt-lookup decoding, on held-out code in one process.
 
-    python benchmarks/mtp_decode.py [--json FILE] [--model FOLDER | --save FOLDER] [--minutes 6] [--heads parallel] [--prompts 200]
+    python benchmarks/mtp_decode.py [--json FILE] [--model FOLDER | --save FOLDER] [--minutes 6] [--heads parallel]
 
 Trains a small Llama with heads for four tokens on the source code of Python's standard library, by a plain loop and for so many
 minutes of CPU time, or takes a model with heads that `save_pretrained` wrote. Then continues prompts from files it has not seen,
-greedily: tokens per CPU second of each way, the ways taking turns; how many outputs are those of `generate`, token for token, in
-float32 and in float64; and how many drafts were accepted. A small model falls into loops, in which every draft is right. So outputs
-are reported apart where more than half of the 8-grams have been there before, and beside acceptance stands what it is on held-out
-text itself: how often a head, reading the file, says what the model says when it has read on.
+greedily: tokens per CPU second of each way, the ways taking turns; how many outputs are those of `generate`, token for token,
+in float32 and in float64; and how many drafts were accepted. A small model falls into loops, in which every draft is right. So
+outputs are reported apart where more than half of the 8-grams have been there before, and beside acceptance stands what it is on
+held-out text itself: how often a head, reading the file, says what the model says when it has read on.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from hfrecipes.models.mtp.drafting import watched
 from hfrecipes.models.mtp.heads import ChainedHeads, LayerCall
 from hfrecipes.tokenization.training import train_tokenizer
 
-VOCABULARY, TOKENS, ROWS = 2048, 256, 8
+VOCABULARY, TOKENS, ROWS = 1024, 256, 4
 RATE, HEAD_WEIGHT = 4e-3, 0.3
 PROMPT, NEW = 64, 64
 GRAM, LOOPING = 8, 0.5
@@ -50,7 +50,7 @@ def train(minutes: float, heads: str, folder: Path) -> Any:
     train_tokenizer(texts, VOCABULARY, folder)
     ids = encode(folder, texts)
     torch.manual_seed(0)
-    shape = {"hidden_size": 128, "intermediate_size": 344, "num_hidden_layers": 12, "num_attention_heads": 4}
+    shape = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 8, "num_attention_heads": 3}
     config = LlamaConfig(
         **shape, vocab_size=VOCABULARY, max_position_embeddings=1024, tie_word_embeddings=True, attention_dropout=0.0
     )
@@ -87,7 +87,7 @@ def prompts_of(folder: Path, number: int) -> Tensor:
     """From places that are spread over all held-out files, `(number, PROMPT)`."""
     ids = encode(folder, documents("validation") + documents("test"))
     return torch.stack(
-        [ids[round(place) : round(place) + PROMPT] for place in torch.linspace(0, len(ids) - PROMPT, number).tolist()]
+        [ids[int(place) : int(place) + PROMPT] for place in torch.linspace(0, len(ids) - PROMPT, number).tolist()]
     )
 
 

@@ -81,7 +81,7 @@ def _recipe_problems(
         *long_context_problems(recipe, model.config),
         *unreadable,
         *shapes,
-        *data_problems(recipe, scans),
+        *data_problems(recipe, scans, promised),
         *metric_problems(recipe),
         *launch_problems(recipe, hardware, num_processes, runs_dir),
         *publish_problems(recipe, publish),

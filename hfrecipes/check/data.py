@@ -52,7 +52,7 @@ def scan_sources(recipe: Recipe, promised: Iterable[Path]) -> list[Scan]:
     return scans
 
 
-def data_problems(recipe: Recipe, scans: list[Scan]) -> list[Problem]:
+def data_problems(recipe: Recipe, scans: list[Scan], promised: Iterable[Path]) -> list[Problem]:
     """What the scans found, and where it does not fit the rest of the recipe."""
     found = [
         *_mixture_problems(recipe),
@@ -61,7 +61,7 @@ def data_problems(recipe: Recipe, scans: list[Scan]) -> list[Problem]:
     ]
     found += _repeat_problems(recipe, scans)
     found += _overlap_problems(recipe, scans)
-    return [*found, *_task_problems(recipe, scans), *_refinement_problems(recipe)]
+    return [*found, *_task_problems(recipe, scans), *_refinement_problems(recipe, promised)]
 
 
 def _mixture_problems(recipe: Recipe) -> list[Problem]:
@@ -87,9 +87,9 @@ def _split_problems(recipe: Recipe) -> list[Problem]:
     return []
 
 
-def _refinement_problems(recipe: Recipe) -> list[Problem]:
+def _refinement_problems(recipe: Recipe, promised: Iterable[Path]) -> list[Problem]:
     """What keeps the rows from being cleaned or augmented."""
-    problems = refinement_problems(recipe)
+    problems = refinement_problems(recipe, promised)
     for index, rule in enumerate(recipe.get("data.clean", [])):
         problems += dotted_problems(recipe, f"data.clean.{index}.classifier") if rule.get("classifier") else []
     return problems

@@ -25,6 +25,8 @@ def objective_problems(recipe: Recipe) -> Iterator[Problem]:
         if recipe.get(key):
             fault = f"{key} makes a loss of its own, and multi-token prediction has one over all heads"
             yield Problem(recipe.where(key), fault, "remove it, or say objective: {name: clm}")
+    if heads.frozen_trunk:
+        yield from _frozen_problems(recipe)
     if heads.equal_parameters:
         yield from _depth_problems(recipe, heads)
 
@@ -35,6 +37,15 @@ def _idle_words(recipe: Recipe) -> Iterator[Problem]:
         if section.get(field.name) is not None:
             key = f"objective.{field.name}"
             yield Problem(recipe.where(key), f"{key} belongs to name: mtp", "say name: mtp, or remove it")
+
+
+def _frozen_problems(recipe: Recipe) -> Iterator[Problem]:
+    key = "objective.frozen_trunk"
+    if recipe.get("model.name_or_path") is None:
+        fault = "heads would be trained on a trunk of random weights"
+        yield Problem(recipe.where(key), fault, "name a model in model.name_or_path, or say frozen_trunk: false")
+    if recipe.get("adapter"):
+        yield Problem(recipe.where(key), f"{key} stands beside an adapter of the trunk", "keep one of them")
 
 
 def _depth_problems(recipe: Recipe, heads: MTPSettings) -> Iterator[Problem]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from hfrecipes.check.hub import repository_problems
+from hfrecipes.check.promised import is_promised
 from hfrecipes.data.augment.augment import make_methods
 from hfrecipes.data.augment.back_translation import BackTranslationMethod
 from hfrecipes.data.clean.classifier import ClassifierRule
@@ -25,19 +26,28 @@ def columns_of_rules(recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(column for rule in rules for column in rule.columns))
 
 
-def refinement_problems(recipe: Recipe) -> list[Problem]:
-    """What keeps the rules and methods of a recipe from being made, or from having the models that they name."""
-    return [*_rule_problems(recipe), *_method_problems(recipe)]
+def refinement_problems(recipe: Recipe, promised: Iterable[Path] = ()) -> list[Problem]:
+    """What keeps the rules and methods of a recipe from being made, or from having the models that they name.
 
-
-def _rule_problems(recipe: Recipe) -> Iterator[Problem]:
+    Args:
+        recipe: With `data.clean` or `data.augment`.
+        promised: Folders that earlier steps of a pipeline fill.
+    """
     rules, problems = try_rules(recipe)
-    yield from problems
+    models = [rule.model for rule in rules if isinstance(rule, ClassifierRule | PerplexityRule | TopicsRule)]
     for rule in rules:
-        if isinstance(rule, ClassifierRule | PerplexityRule | TopicsRule):
-            yield from _model_problems(rule.model)
         if isinstance(rule, ClassifierRule | TopicsRule) and is_linear_classifier(rule.model.name_or_path):
-            yield from _linear_problems(rule)
+            problems += _linear_problems(rule)
+    try:
+        methods = make_methods(recipe.get("data.augment", []), recipe.find_file, recipe.where)
+    except RecipeError as error:
+        methods, problems = [], [*problems, *error.problems]
+    translators = [method for method in methods if isinstance(method, BackTranslationMethod)]
+    models += [one.model for method in translators for one in (method.forward, method.backward)]
+    for model in models:
+        if not is_promised(model.name_or_path, promised):
+            problems += _model_problems(model)
+    return problems
 
 
 def _linear_problems(rule: ClassifierRule | TopicsRule) -> list[Problem]:
@@ -47,18 +57,6 @@ def _linear_problems(rule: ClassifierRule | TopicsRule) -> list[Problem]:
     except RecipeError as error:
         return error.problems
     return []
-
-
-def _method_problems(recipe: Recipe) -> Iterator[Problem]:
-    try:
-        methods = make_methods(recipe.get("data.augment", []), recipe.find_file, recipe.where)
-    except RecipeError as error:
-        yield from error.problems
-        return
-    for method in methods:
-        if isinstance(method, BackTranslationMethod):
-            yield from _model_problems(method.forward.model)
-            yield from _model_problems(method.backward.model)
 
 
 def _model_problems(named: NamedModel) -> list[Problem]:

@@ -91,6 +91,7 @@ def clean(args: argparse.Namespace) -> int:
         fix = "say --executor datatrove, slurm or ray too"
         raise RecipeError(Problem("--executor-option", "is for datatrove's executors", fix))
     stay_offline(recipe)
+    refuse_unfit(recipe)
     if args.executor == "slurm":
         return _submit(args, recipe, options)
     if args.out is not None:
@@ -99,6 +100,19 @@ def clean(args: argparse.Namespace) -> int:
         refuse_unwritable(args.out)  # before the hours that cleaning can take
     cleaned = _clean(args, recipe, options)
     return _tell(args, cleaned)
+
+
+def refuse_unfit(recipe: Recipe) -> None:
+    """Says before any row is read what would stop a rule or method later, such as a model that is not there.
+
+    Raises:
+        RecipeError: with all of it.
+    """
+    from hfrecipes.check.refinement import refinement_problems
+    from hfrecipes.recipe.problem import RecipeError
+
+    if errors := [problem for problem in refinement_problems(recipe) if problem.severity == "error"]:
+        raise RecipeError(errors)
 
 
 def _clean(args: argparse.Namespace, recipe: Recipe, options: dict[str, Any]) -> Cleaned:

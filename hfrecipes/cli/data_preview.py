@@ -47,6 +47,7 @@ def add_parser(verbs: argparse._SubParsersAction) -> None:
 def preview(args: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from hfrecipes.cli.data_clean import refuse_unfit
     from hfrecipes.data.refine import Refinery
     from hfrecipes.models.recipe_tokenizer import extends
     from hfrecipes.plan.counts import ready_tokenizer, unchecked
@@ -73,6 +74,7 @@ def preview(args: argparse.Namespace) -> int:
         if args.plot.is_dir() or not args.plot.parent.is_dir():
             fault = "is a folder" if args.plot.is_dir() else "lies in a folder that does not exist"
             raise RecipeError(Problem("--plot", f"{args.plot} {fault}", "name a file in a folder that exists"))
+    refuse_unfit(recipe)
     recipe, console, refinery = resolve(recipe, detect_hardware()), Console(), Refinery(recipe)
     try:
         sampled = sample_sources(recipe, refinery=refinery)

@@ -21,6 +21,7 @@ class MTPSettings:
         loss_weight: What the loss of each head counts beside that of the model's own.
         curriculum: `forward` adds one head after the other, `reverse` takes them away. Forward helps small models, which the
             full objective harms (Aynetdinov and Akbik 2025, arXiv:2505.22757).
+        frozen_trunk: Whether the heads alone are trained, on a model that stays as it is.
         equal_parameters: Whether the trunk gives up as many layers as the heads have (Gloeckle et al. 2024, section 3).
     """
 
@@ -28,6 +29,7 @@ class MTPSettings:
     heads: HeadKind = "parallel"
     loss_weight: float = 0.3
     curriculum: Curriculum = "forward"
+    frozen_trunk: bool = False
     equal_parameters: bool = False
 
 

@@ -96,6 +96,7 @@ def count_parameters(
         output_weight = getattr(output, "weight", None)
         if heads:
             _add_heads(model, heads)
+            model.requires_grad_(not heads.frozen_trunk)
         if quantization:
             model.requires_grad_(False)  # bitsandbytes' weights have no gradients
         if adapter:

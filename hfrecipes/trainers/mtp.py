@@ -153,6 +153,7 @@ class MTPTrainer(MTPTrainerMixin, PretrainTrainer):
         self.mtp = mtp or args.settings
         if not isinstance(model, MTPModel):
             add_mtp_heads(model, self.mtp.num_future_tokens, self.mtp.heads)
+        _freeze(model, self.mtp)
         super().__init__(model=model, args=args, **kwargs)
 
 
@@ -170,8 +171,15 @@ class MTPSFTTrainer(MTPTrainerMixin, RecipeSFTTrainer):
         self.mtp = mtp
         if not isinstance(model, MTPModel):
             add_mtp_heads(model, mtp.num_future_tokens, mtp.heads)
+        _freeze(model, mtp)
         if kwargs.get("peft_config") is not None:
             # `all-linear` would find the linear layers of the heads, too; these are trained whole.
             kwargs["peft_config"].exclude_modules = rf".*{PREFIX[:-1]}.*"
         super().__init__(model=model, args=args, **kwargs)
         self.mtp_model.mtp_heads.requires_grad_(True)
+
+
+def _freeze(model: MTPModel, settings: MTPSettings) -> None:
+    if settings.frozen_trunk:
+        model.requires_grad_(False)
+        model.mtp_heads.requires_grad_(True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hfrecipes.check.check import check_recipe
+from hfrecipes.cli.main import main
 from hfrecipes.data.clean.linear_classifier import train_linear_classifier
 from hfrecipes.recipe.loader import load_recipe
 from hfrecipes.recipe.problem import Problem
@@ -157,3 +158,26 @@ def test_nesting_without_end_is_a_malformed_line_like_any_other(found: Checker) 
     Path("a.jsonl").write_text('{"text": "x"}\n' + "[" * 100_000 + "\n[1]\n")
     (problem,) = found("train: [{path: a.jsonl}]")
     assert problem.where == "a.jsonl:2" and problem.fix.startswith("as are a.jsonl:3; ")
+
+
+def test_a_model_that_an_earlier_step_makes_is_not_looked_for(found: Checker) -> None:
+    found("train: [{path: a.jsonl}]\nclean: [{rule: perplexity, name_or_path: set-by-the-pipeline, max_perplexity: 9}]")
+    Path("my.yaml").rename("cleaned.yaml")
+    found("train: [{path: a.jsonl}]")
+    steps = [
+        {"name": "base", "recipe": "my.yaml"},
+        {"name": "next", "recipe": "cleaned.yaml", "with": {"data.clean.0.name_or_path": "${steps.base.model}"}},
+    ]
+    Path("all.yaml").write_text(json.dumps({"kind": "pipeline", "steps": steps}))
+    assert not [one for one in check_recipe(load_recipe("all.yaml"), CPU) if "no folder" in one.message]
+
+
+@pytest.mark.parametrize("verb", ["clean", "preview"])
+def test_verbs_that_clean_ask_the_same_before_they_read(
+    verb: str, found: Checker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HFRECIPES_CACHE", "cache")
+    found("train: [{path: a.jsonl}]\nclean: [{rule: perplexity, name_or_path: ./nowhere, max_perplexity: 9}]")
+    assert main(["data", verb, "my.yaml"]) == 2
+    assert "my.yaml:5: error: there is no folder ./nowhere" in capsys.readouterr().err
+    assert not Path("cache").exists()

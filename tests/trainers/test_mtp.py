@@ -169,3 +169,13 @@ def _tokenizer(folder: Path) -> Any:
 
     train_tokenizer(["some text to learn from"] * 3, 300, folder / "tokenizer")
     return AutoTokenizer.from_pretrained(folder / "tokenizer")
+
+
+def test_a_frozen_trunk_stays_as_it_is_while_its_heads_learn(tiny_model: Callable, tmp_path: Path) -> None:
+    settings = MTPSettings(3, "parallel", 1.0, "none", frozen_trunk=True)
+    trainer = make_trainer(tiny_model(), tmp_path, cls=functools.partial(MTPTrainer, mtp=settings), max_steps=40)
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    trainer.train()
+    changed = {name for name, tensor in trainer.model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {name for name in before if name.startswith("mtp_heads.")}
+    assert trainer.state.log_history[-2]["loss_head_3"] < trainer.state.log_history[0]["loss_head_3"]

@@ -83,8 +83,6 @@ def _of_cache(model: Any, prompts: Tensor, inputs: dict[str, Any], max_length: i
         return "the cache is kept on another device"
     if cache.get_seq_length():
         return "the cache is filled already, and those of the heads are not"
-    if len(prompts) > 1 and getattr(cache, "_is_user_defined", False):
-        return "the cache of a batch would be left with gaps"
     if max_length is None:
         return "there is no maximum length"
     kinds = {type(layer) for layer in cache.layers} - {DynamicLayer}

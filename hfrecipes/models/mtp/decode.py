@@ -63,6 +63,7 @@ def _generate(model: Any, given: dict[str, Any]) -> Any:
     if _setting(model, given, "token_healing"):
         raise Declined("the end of the prompt is to be healed")
     _move_stop_strings(model, given, tokenizer)
+    has_cache = given.get("past_key_values") is not None
 
     def decode(
         model: Any,
@@ -74,6 +75,8 @@ def _generate(model: Any, given: dict[str, Any]) -> Any:
     ) -> Any:
         if not isinstance(model, DecodesWithHeads):
             raise ValueError(f"{type(model).__name__} has no heads to draft with; add_mtp_heads gives it some")
+        if has_cache and len(input_ids) > 1:
+            raise Declined("the cache of a batch would be left with gaps")
         decline(model, input_ids, generation_config, inputs, stopping_criteria.max_length)
         loop = Loop(model, input_ids, logits_processor, stopping_criteria, generation_config, inputs, streamer)
         made = loop.run()

@@ -44,8 +44,7 @@ class Loop:
         heads = len(model.mtp_heads)
         self.max_length = int(criteria.max_length)
         padded = any(hasattr(criterion, "eos_token_id") for criterion in criteria)
-        pad = int(config._pad_token_tensor) if padded else None
-        self.texts = Texts(prompts, processors, criteria, self.max_length, heads + 1, pad)
+        self.texts = Texts(prompts, processors, criteria, self.max_length, heads + 1, _pad(config) if padded else None)
         self.drafter = make_drafter(model)
         self.again = min(self.drafter.again, prompts.shape[1])
         self.cache = inputs.pop("past_key_values")
@@ -211,3 +210,11 @@ def _count_on(positions: Tensor, rows: int, further: int) -> Tensor:
     """Positions of the prompts, and those behind them."""
     ahead = torch.arange(1, further + 1, device=positions.device)
     return torch.cat([positions, positions[:, -1:] + ahead], dim=1).expand(rows, -1)
+
+
+def _pad(config: GenerationConfig) -> int:
+    """What follows the end of a row: as for `generate`, the first end-of-sequence token where there is none for padding."""
+    if config.pad_token_id is not None:
+        return int(config.pad_token_id)
+    ends = config.eos_token_id
+    return int(ends[0] if isinstance(ends, list) else ends)

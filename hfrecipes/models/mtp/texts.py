@@ -86,7 +86,8 @@ class Texts:
         """Those that go on."""
         if self._pad is not None:
             return [row for row, end in enumerate(self.ended) if end is None]
-        return [row for row, length in enumerate(self.lengths) if length < self._goal()]
+        goal = self._goal()
+        return [row for row, length in enumerate(self.lengths) if length < goal]
 
     def common(self) -> int:
         """The length up to which all rows are as they will stay."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
 from hfrecipes.models.mtp import acceptance, slots
@@ -105,6 +108,16 @@ def test_gaps_in_the_caches_of_a_batch_are_closed_and_change_nothing(
     assert closed
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_generate_still_finds_out_what_the_forward_pass_takes(family: str) -> None:
+    model, (ids, mask) = build(family), prompts()
+    model.generation_config.pad_token_id = 0
+    expected = model.generate(ids, attention_mask=mask, max_new_tokens=8)
+    plain = inspect.signature(model.forward)
+    assert inspect.signature(add_mtp_heads(model, 3).forward) == plain
+    assert torch.equal(model.generate(ids, attention_mask=mask, max_new_tokens=8), expected)
+
+
 def test_a_prompt_of_one_token_works(llama: Any) -> None:
     ids = prompts()[0][:, -1:]
     assert torch.equal(mtp_generate(llama, ids, max_new_tokens=12), llama.generate(ids, max_new_tokens=12))
@@ -153,6 +166,38 @@ def test_scores_of_a_batch_are_those_of_generate_up_to_the_end_of_each_row(llama
         torch.testing.assert_close(one[open_rows], other[open_rows])
         assert not one[~open_rows].any()
         open_rows &= expected.sequences[:, ids.shape[1] + step] != eos
+
+
+def test_a_model_in_an_adapter_decodes_with_the_heads_and_the_adapter() -> None:
+    model = add_mtp_heads(build("llama"), 3)
+    model.generation_config.pad_token_id = 0
+    adapted = get_peft_model(model, LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False)).eval()
+    ids = prompts()[0][:1]
+    with adapted.disable_adapter():
+        plain = adapted.generate(input_ids=ids, max_new_tokens=20)
+    expected = adapted.generate(input_ids=ids, max_new_tokens=20)
+    found = mtp_generate(adapted, ids, max_new_tokens=20, return_dict_in_generate=True)
+    assert torch.equal(found.sequences, expected)
+    assert not torch.equal(expected, plain)
+    assert sum(found.acceptance.reached)
+
+
+def test_acceptance_tells_heads_that_were_reached_from_drafts_that_were_in_vain(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    counted = acceptance.Acceptance.of(3)
+    counted.add(0, [0, 0], [0, 0])
+    counted.add(3, [1, 3], [0, 3])
+    counted.add(2, [2], [1])
+    assert counted.by_head == [2 / 3, 1 / 2, 1.0]
+    assert counted.by_position == [2 / 3, 1 / 3, 1 / 2]
+    assert counted.forwards == 5
+    with caplog.at_level(logging.INFO, logger="hfrecipes.models.mtp.decode"):
+        found = mtp_generate(
+            trained("llama", "chained"), prompts()[0][:1], max_new_tokens=9, return_dict_in_generate=True
+        )
+    assert found.acceptance.tokens == 9
+    assert f"9 tokens in {found.acceptance.forwards} passes" in caplog.text
 
 
 def test_the_length_of_drafts_falls_where_they_are_rejected_and_rises_again() -> None:

@@ -68,6 +68,9 @@ def test_caches_of_the_user_serve_when_they_are_empty(reasons: pytest.LogCapture
     again = mtp_generate(model, first, past_key_values=cache, max_new_tokens=5)
     assert "filled already" in reasons.records[0].getMessage()
     assert torch.equal(again, model.generate(ids, max_new_tokens=15))
+    reasons.clear()
+    mtp_generate(model, ids.repeat(2, 1), past_key_values=DynamicCache(), max_new_tokens=5)
+    assert "gaps" in reasons.records[0].getMessage()
     fixed = StaticCache(config=model.config, max_cache_len=64)
     assert torch.equal(mtp_generate(model, ids, past_key_values=fixed, max_new_tokens=15), again)
 

@@ -39,11 +39,11 @@ from hfrecipes.recipe.resolve import resolve, split_batch
 from hfrecipes.recipe.rundir import RunDir
 from hfrecipes.recipe.secrets import redact
 from hfrecipes.stages import pretrain, sft
-from hfrecipes.stages.changes import fingerprint
 from hfrecipes.stages.facts import (
     PeakMemory,
     row_sizes,
 )
+from hfrecipes.stages.fingerprints import fingerprint
 from hfrecipes.stages.measure import Measurer
 from hfrecipes.stages.processes import Processes, refuse_other_precision
 from hfrecipes.trainers.arguments import build_arguments

@@ -20,15 +20,13 @@ from hfrecipes.recipe.manifest import MANIFEST, UNFINISHED, faults_of, read_mani
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir, read_metrics, refuse_links, write_atomically
 from hfrecipes.recipe.yaml_writer import dump_yaml
-from hfrecipes.stages.changes import (
-    Changes,
+from hfrecipes.stages.changes import Changes, compare_recipes, refuse_idle_allowances
+from hfrecipes.stages.fingerprints import (
     compare_fingerprints,
-    compare_recipes,
     faults_of_another_run,
     is_scheduled_anew,
     mixed_anew,
     other_conditions,
-    refuse_idle_allowances,
 )
 from hfrecipes.stages.occupied import refuse_misplaced, refuse_occupied
 from hfrecipes.stages.pages import remove_drafts

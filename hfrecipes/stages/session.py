@@ -19,7 +19,6 @@ from hfrecipes.recipe.rundir import now
 from hfrecipes.recipe.secrets import redact
 from hfrecipes.recipe.stops import InterruptedRunError, RunStoppedError
 from hfrecipes.stages.assembly import Assembly
-from hfrecipes.stages.changes import compare_fingerprints
 from hfrecipes.stages.continued import tokenizer_facts
 from hfrecipes.stages.facts import (
     Stopwatch,
@@ -28,6 +27,7 @@ from hfrecipes.stages.facts import (
     starting_facts,
     training_facts,
 )
+from hfrecipes.stages.fingerprints import compare_fingerprints
 from hfrecipes.stages.long_context import LongContext
 from hfrecipes.stages.opening import Start, agree, begin, claimed, go_on, open_run
 from hfrecipes.stages.pages import remove_drafts, write_missing_pages, write_pages

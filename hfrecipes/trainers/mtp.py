@@ -31,7 +31,7 @@ class MTPConfig(TrainingArguments):
         default=0.3, metadata={"help": "What each further head counts beside the model's own."}
     )
     mtp_curriculum: str = field(
-        default="none", metadata={"help": "none, forward (heads are added), reverse (taken away)."}
+        default="forward", metadata={"help": "none, forward (heads are added), reverse (taken away)."}
     )
 
     @property

@@ -28,9 +28,9 @@ SOON = 4
 def near(row: dict[str, Any]) -> str:
     """Pages of a directory for one half of the texts, for the other numbers among prose that are soon told again."""
     draw = _draw(row)
-    if draw.random() < 0.5:
+    if draw.random() < 0.6:
         return _directory(draw)
-    return _scattered(row["text"], draw, often=2.0, again=lambda known: draw.choice(known[-SOON:]))
+    return _scattered(row["text"], draw, often=4.0, again=lambda known: draw.choice(known[-SOON:]))
 
 
 def far(row: dict[str, Any]) -> str:
@@ -48,7 +48,7 @@ def _directory(draw: random.Random) -> str:
     """Pages of two to six numbers, each page repeated in other orders: without prose between them they teach looking up far sooner."""
     lines = []
     for _ in range(8):
-        page = [_entry(draw, *place) for place in draw.sample(_places(), draw.randint(2, 6))]
+        page = [_entry(draw, *place) for place in draw.sample(_places(), draw.randint(2, 5))]
         for _ in range(draw.randint(2, 4)):
             draw.shuffle(page)
             lines += [f"{wording.before}{city}{wording.gap}{number}{wording.end}" for wording, city, number in page]

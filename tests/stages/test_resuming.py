@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from hfrecipes import RecipeError, RunDir, RunOptions, load_recipe, run
 from hfrecipes.callbacks.folders import list_checkpoints
 from hfrecipes.recipe.manifest import MANIFEST, write_manifest
-from hfrecipes.stages.changes import Changes, compare_fingerprints, compare_recipes
+from hfrecipes.stages.changes import Changes, compare_recipes
+from hfrecipes.stages.fingerprints import compare_fingerprints
 from hfrecipes.stages.opening import claimed
 from tests.stages.conftest import write_recipes
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from hfrecipes import RecipeError, RunDir, RunOptions, load_recipe, run
 from hfrecipes.recipe.manifest import MANIFEST, read_manifest, write_manifest
 from hfrecipes.recipe.stops import PoisonedRunError, RunStoppedError
-from hfrecipes.stages.changes import faults_of_another_run
+from hfrecipes.stages.fingerprints import faults_of_another_run
 from hfrecipes.stages.measure import Measurer
 from tests.stages.conftest import write_recipes
 from tests.stages.test_resuming import cut_off, equal_weights, resume

@@ -42,7 +42,7 @@ def test_micro_batches_give_the_losses_of_one_batch(
         trainer = make_trainer(
             tiny_model(model_type),
             tmp_path,
-            cls=functools.partial(MTPTrainer, mtp=MTPSettings(3, kind, 0.5)),
+            cls=functools.partial(MTPTrainer, mtp=MTPSettings(3, kind, 0.5, "none")),
             per_device_train_batch_size=micro,
             gradient_accumulation_steps=accumulation,
         )
@@ -132,7 +132,7 @@ def test_heads_learn_under_trls_trainer_too(kind: str, adapted: bool, tiny_model
     trainer = MTPSFTTrainer(
         tiny_model(),
         config,
-        mtp=MTPSettings(3, kind, 0.5),
+        mtp=MTPSettings(3, kind, 0.5, "none"),
         train_dataset=dataset,
         peft_config=adapter,
         processing_class=_tokenizer(tmp_path),
@@ -158,7 +158,7 @@ def test_heads_learn_under_trls_trainer_too(kind: str, adapted: bool, tiny_model
 def test_words_of_its_own_configuration(tiny_model: Callable, tmp_path: Path) -> None:
     args = MTPConfig(str(tmp_path), use_cpu=True, num_future_tokens=2, heads="chained", mtp_loss_weight=0.1)
     trainer = MTPTrainer(tiny_model(), args, train_dataset=rows())
-    assert trainer.mtp == MTPSettings(2, "chained", 0.1, "none")
+    assert trainer.mtp == MTPSettings(2, "chained", 0.1, "forward")
     assert trainer.mtp_model.num_future_tokens == 2
 
 

@@ -33,8 +33,8 @@ from hfrecipes.models.mtp.drafting import watched
 from hfrecipes.models.mtp.heads import ChainedHeads, LayerCall
 from hfrecipes.tokenization.training import train_tokenizer
 
-VOCABULARY, TOKENS, ROWS = 1024, 256, 4
-RATE, HEAD_WEIGHT = 4e-3, 0.3
+TOKENS, ROWS = 256, 4
+RATE, HEAD_WEIGHT = 4e-3, 1.0
 PROMPT, NEW = 64, 64
 GRAM, LOOPING = 8, 0.5
 LOOKUP = 3
@@ -44,15 +44,15 @@ def documents(split: str) -> list[str]:
     return [row.values["text"] for row in open_embedded({"name": "python_code", "split": split}, "").rows()]
 
 
-def train(minutes: float, heads: str, folder: Path) -> Any:
+def train(minutes: float, heads: str, vocabulary: int, folder: Path) -> Any:
     """A model with heads, and its tokenizer, in a folder."""
     texts = documents("train")
-    train_tokenizer(texts, VOCABULARY, folder)
+    train_tokenizer(texts, vocabulary, folder)
     ids = encode(folder, texts)
     torch.manual_seed(0)
     shape = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 8, "num_attention_heads": 3}
     config = LlamaConfig(
-        **shape, vocab_size=VOCABULARY, max_position_embeddings=1024, tie_word_embeddings=True, attention_dropout=0.0
+        **shape, vocab_size=vocabulary, max_position_embeddings=1024, tie_word_embeddings=True, attention_dropout=0.0
     )
     model = add_mtp_heads(LlamaForCausalLM(config), 4, heads)
     model.mtp_weights = [1.0, *[HEAD_WEIGHT] * 3]
@@ -106,9 +106,9 @@ def one_by_one(model: Any, prompts: Tensor) -> list[dict[str, Any]]:
     found = []
     for prompt in prompts:
         ids = prompt[None]
-        plain, plain_time = timed(lambda: model.generate(ids, **settings()))  # noqa: B023 (called at once)
-        ours, our_time = timed(lambda: mtp_generate(model, ids, return_dict_in_generate=True, **settings()))  # noqa: B023
-        lookup, lookup_time = timed(lambda: model.generate(ids, prompt_lookup_num_tokens=LOOKUP, **settings()))  # noqa: B023
+        plain, plain_time = timed(lambda: model.generate(**settings(ids)))  # noqa: B023 (called at once)
+        ours, our_time = timed(lambda: mtp_generate(model, return_dict_in_generate=True, **settings(ids)))  # noqa: B023
+        lookup, lookup_time = timed(lambda: model.generate(prompt_lookup_num_tokens=LOOKUP, **settings(ids)))  # noqa: B023
         found.append(
             {
                 "seconds": {"generate": plain_time, "prompt lookup": lookup_time, "mtp_generate": our_time},
@@ -124,8 +124,8 @@ def one_by_one(model: Any, prompts: Tensor) -> list[dict[str, Any]]:
 def in_batches(model: Any, prompts: Tensor, size: int) -> dict[str, Any]:
     seconds, exact, acceptances = {"generate": 0.0, "mtp_generate": 0.0}, 0, []
     for rows in prompts.split(size):
-        plain, plain_time = timed(lambda: model.generate(rows, **settings()))  # noqa: B023
-        ours, our_time = timed(lambda: mtp_generate(model, rows, return_dict_in_generate=True, **settings()))  # noqa: B023
+        plain, plain_time = timed(lambda: model.generate(**settings(rows)))  # noqa: B023
+        ours, our_time = timed(lambda: mtp_generate(model, return_dict_in_generate=True, **settings(rows)))  # noqa: B023
         seconds["generate"] += plain_time
         seconds["mtp_generate"] += our_time
         exact += int((plain == ours.sequences).all(1).sum())
@@ -133,8 +133,8 @@ def in_batches(model: Any, prompts: Tensor, size: int) -> dict[str, Any]:
     return {**speeds(seconds, len(prompts)), "exact": exact, **accepted(acceptances)}
 
 
-def settings() -> dict[str, Any]:
-    return {"max_new_tokens": NEW, "do_sample": False}
+def settings(rows: Tensor) -> dict[str, Any]:
+    return {"inputs": rows, "attention_mask": torch.ones_like(rows), "max_new_tokens": NEW, "do_sample": False}
 
 
 def speeds(seconds: dict[str, float], rows: int) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def exact_in_float64(model: Any, prompts: Tensor, size: int) -> int:
     model.double()
     exact = 0
     for rows in prompts.split(size):
-        exact += int((model.generate(rows, **settings()) == mtp_generate(model, rows, **settings())).all(1).sum())
+        exact += int((model.generate(**settings(rows)) == mtp_generate(model, **settings(rows))).all(1).sum())
     model.float()
     return exact
 
@@ -249,11 +249,12 @@ def main() -> None:
     parser.add_argument("--save", type=Path, help="where the model goes that is trained here")
     parser.add_argument("--minutes", type=float, default=6)
     parser.add_argument("--heads", choices=["parallel", "chained"], default="parallel")
+    parser.add_argument("--vocabulary", type=int, default=1024, help="of the tokenizer; near 260, tokens are bytes")
     parser.add_argument("--prompts", type=int, default=200)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = args.model or args.save or Path(place)
-        model = load_mtp(folder).eval() if args.model else train(args.minutes, args.heads, folder)
+        model = load_mtp(folder).eval() if args.model else train(args.minutes, args.heads, args.vocabulary, folder)
         found = measure(model, folder, args.prompts)
     show(found)
     if args.json:

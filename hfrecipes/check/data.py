@@ -131,7 +131,13 @@ def _known(recipe: Recipe, key: str, spec: dict[str, Any], read_by_rules: Iterab
     return scan
 
 
+# Rules that leave out what stood in an earlier row.
+_REMOVE_REPEATS = ("dedup_exact", "dedup_minhash")
+
+
 def _repeat_problems(recipe: Recipe, scans: list[Scan]) -> Iterator[Problem]:
+    if any(rule.get("rule") in _REMOVE_REPEATS for rule in recipe.get("data.clean", [])):
+        return
     for scan in _of_role(recipe, scans, "train"):
         if scan.repeats:
             first, second = scan.repeats[0]

@@ -46,5 +46,10 @@ def lint_path(args: argparse.Namespace) -> int:
         print(visible(str(problem)))
     errors = sum(problem.severity == "error" for problem in problems)
     compared = "figures compared with run.json" if facts else "no run.json beside it: figures not compared"
-    print(visible(redact(f"{card}: {errors} errors, {len(problems) - errors} warnings ({compared})")))
+    counts = f"{_number(errors, 'error')}, {_number(len(problems) - errors, 'warning')}"
+    print(visible(redact(f"{card}: {counts} ({compared})")))
     return 2 if errors else 0
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

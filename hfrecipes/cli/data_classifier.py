@@ -50,12 +50,23 @@ def classifier(args: argparse.Namespace) -> int:
         sources.setdefault(label, []).append(spec)
     here = Recipe("sft", "classifier", Path("classifier"), {})
     facts = train_classifier_from_recipe(here, sources, args.folder)
-    for key, value in facts.items():
-        print(f"{key}: {value:.3f}" if isinstance(value, float) else f"{key}: {value}")
+    print(f"texts: {', '.join(f'{number} {label}' for label, number in facts['texts'].items())}")
+    print(f"held out: {_measured(facts['held_out'])}")
     if shared := facts["texts_of_several_labels"]:
         print(f"! {shared} texts stand under more than one label, which nothing can tell apart")
     print(f"wrote {args.folder}")
     return 0
+
+
+def _measured(held_out: dict[str, Any]) -> str:
+    if not held_out["texts"]:
+        return "too few texts to keep some back and measure on them"
+    recall = ", ".join(f"{label} {_share(value)}" for label, value in held_out["recall"].items())
+    return f"{held_out['texts']} texts, of which {_share(held_out['accuracy'])} right; by label: {recall}"
+
+
+def _share(value: float | None) -> str:
+    return "none held out" if value is None else f"{value:.1%}"
 
 
 def _source(text: str) -> tuple[str, dict[str, Any]]:

@@ -20,6 +20,7 @@ Rows pass through the same functions that prepare the training data, cleaning an
 shown is what trains. Tokens that carry loss are bold and green; in a pipe, or with NO_COLOR set, they stand between
 【 and 】. Below the rows stand how long they are, how much of each kind of row carries loss, what cleaning left out, and of
 data.mixture the share of each source as the training goes on, its epochs, and how many of its tokens are read again.
+Lengths, kinds and shares go by an even sample of 200 rows of each source.
 
   hfrecipes data preview my.yaml
   hfrecipes data preview my.yaml training.assistant_only_loss=true --rows 5 | less

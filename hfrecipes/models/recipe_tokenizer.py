@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from hfrecipes.data.formats import function_fingerprint
+from hfrecipes.data.examples import examples_fingerprint
 from hfrecipes.data.prepare import training_texts
 from hfrecipes.data.sources import open_sources
 from hfrecipes.data.store import make_once
@@ -20,7 +20,7 @@ from hfrecipes.tokenization.extension import Extension, extend_tokenizer, read_e
 from hfrecipes.tokenization.tokenizer import Tokenizer, train_tokenizer
 
 # Raised when training or extending a tokenizer gives another result for the same text.
-EDITION = 1
+EDITION = 2
 # The domain of the sources that an extension is learnt from.
 NEW = "new"
 
@@ -129,13 +129,10 @@ def _extending(recipe: Recipe) -> Callable[[Path], object]:
 
 def _fingerprint(recipe: Recipe) -> str:
     """Of everything that a trained or extended tokenizer depends on: the text, the size, the way, what is extended."""
-    specs = [spec for _, spec in recipe.sources("train")]
-    functions = [function_fingerprint(spec["format"], recipe.path.parent) for spec in specs if spec.get("format")]
-    sources = [(source.revision, spec) for source, spec in zip(open_sources(recipe, "train"), specs, strict=True)]
-    parts = {"edition": EDITION, "tokenizer": recipe.get("model.tokenizer"), "sources": sources, "functions": functions}
+    opened = zip(recipe.sources("train"), open_sources(recipe, "train"), strict=True)
+    sources = [examples_fingerprint(recipe, spec, source, recipe.where(key)) for (key, spec), source in opened]
+    parts = {"edition": EDITION, "tokenizer": recipe.get("model.tokenizer"), "sources": sources}
     if extends(recipe):
         parts["base"] = obtain_tokenizer(without_extension(recipe))[0].fingerprint
         parts["sources"] = [sources[index] for index in new_sources(recipe)]
-    if splits := recipe.get("data.splits"):
-        parts["splits"] = splits
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +47,19 @@ def resolve(recipe: Recipe, hardware: Hardware, world_size: int = 1) -> Recipe:
         changes["adapter"] = {"target_modules": "all-linear", **recipe.get("adapter")}
     if recipe.kind == "pretrain":
         changes["data"] = dict(recipe.values["data"])
-        _fill(changes["data"], {"context_length": DEFAULT_CONTEXT, "document_mask": True})
+        _fill(changes["data"], {"context_length": default_context(recipe), "document_mask": True})
     return recipe.replace(**changes)
+
+
+def default_context(recipe: Recipe) -> int:
+    """Tokens of a row where a recipe says nothing: the usual number, or what the model can read at most."""
+    config: dict[str, Any] = recipe.get("model.config", {})
+    file = recipe.find_file(recipe.get("model.name_or_path", "")) / "config.json"
+    if not config and file.is_file():
+        with contextlib.suppress(ValueError, OSError):  # a damaged one is told of by what checks the model
+            config = json.loads(file.read_text(encoding="utf-8"))
+    stated = [config.get(name) for name in ("max_position_embeddings", "n_positions")]
+    return min([DEFAULT_CONTEXT, *(number for number in stated if isinstance(number, int) and number > 0)])
 
 
 def split_batch(recipe: Recipe, hardware: Hardware, world_size: int = 1) -> BatchSplit:
@@ -105,7 +118,7 @@ def _training_defaults(recipe: Recipe, hardware: Hardware) -> dict[str, Any]:
         "seed": 42,
     }
     if recipe.kind == "sft":
-        defaults["max_length"] = DEFAULT_CONTEXT
+        defaults["max_length"] = default_context(recipe)
     if recipe.get("data.eval"):
         defaults["eval_strategy"] = "steps"
     strategy = recipe.get("training.eval_strategy", defaults.get("eval_strategy", "no"))

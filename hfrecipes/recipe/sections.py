@@ -67,7 +67,9 @@ class Objective:
     curriculum: Literal["none", "forward", "reverse"] | None = words(
         "mtp: forward adds head after head as the training goes on, reverse takes them away. Default: forward."
     )
-    frozen_trunk: bool | None = words("mtp: the heads alone are trained, on a model that stays as it is. Default: false.")
+    frozen_trunk: bool | None = words(
+        "mtp: the heads alone are trained, on a model that stays as it is. Default: false."
+    )
     equal_parameters: bool | None = words(
         "mtp: takes the layers that the heads are made of out of the trunk of model.config. Default: false."
     )

@@ -107,7 +107,8 @@ class _Validator:
                 problems.append(self._unchecked(here))
         for key in schema.get("required", ()):
             if value.get(key) is None:
-                problems.append(self._fault(keys, f"{dotted((*keys, key))} is missing", "add it"))
+                fix = "add it" if keys else "add it; `hfrecipes show tour/first` is a whole recipe to begin from"
+                problems.append(self._fault(keys, f"{dotted((*keys, key))} is missing", fix))
         return problems
 
     def _any_of(self, value: Any, schema: Schema, keys: Keys) -> list[Problem]:
@@ -156,7 +157,7 @@ class _Validator:
             ]
         if value.get(key) is None:
             return [self._fault(keys, f"{dotted((*keys, key))} is missing", f"it is one of {', '.join(branches)}")]
-        if value[key] not in branches:
+        if not isinstance(value[key], str) or value[key] not in branches:
             return self._choice(value[key], list(branches), (*keys, key))
         return self._mapping(value, branches[value[key]], keys)
 

@@ -1,9 +1,10 @@
 """Practice in looking back, for models far too small to learn it from prose alone: numbers are told, and told again later.
 
-A `format` that makes of a text the same text with telephone numbers between its sentences, or pages of a directory of them. They are
-worded as the needles of `evaluation.needle` are, and drawn anew for each text; so what is learnt is to look up a number, not the
-number. `recall:near` tells a number again soon, which teaches to look it up at all; `recall:far` tells it again from any distance,
-which a model learns only once it can look up. This is practice for what is examined, and says nothing of models that were not coached.
+A `format` that makes of a text the same text with telephone numbers between its sentences, or pages of a directory of them.
+They are worded as the needles of `evaluation.needle` are, and drawn anew for each text; so what is learnt is to look up a number,
+not the number. `recall:near` tells a number again soon, which teaches to look it up at all; `recall:far` tells it again from any
+distance, which a model learns only once it can look up. This is practice for what is examined, and says nothing of models that
+were not coached.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ SOON = 4
 def near(row: dict[str, Any]) -> str:
     """Pages of a directory for one half of the texts, for the other numbers among prose that are soon told again."""
     draw = _draw(row)
-    if draw.random() < 0.6:
+    if draw.random() < 0.5:
         return _directory(draw)
-    return _scattered(row["text"], draw, often=4.0, again=lambda known: draw.choice(known[-SOON:]))
+    return _scattered(row["text"], draw, often=2.0, again=lambda known: draw.choice(known[-SOON:]))
 
 
 def far(row: dict[str, Any]) -> str:
@@ -45,10 +46,10 @@ def _draw(row: dict[str, Any]) -> random.Random:
 
 
 def _directory(draw: random.Random) -> str:
-    """Pages of two to six numbers, each page repeated in other orders: without prose between them they teach looking up far sooner."""
+    """Pages of two to six numbers, each page repeated in other orders: without prose between, looking up is learnt far sooner."""
     lines = []
     for _ in range(8):
-        page = [_entry(draw, *place) for place in draw.sample(_places(), draw.randint(2, 5))]
+        page = [_entry(draw, *place) for place in draw.sample(_places(), draw.randint(2, 6))]
         for _ in range(draw.randint(2, 4)):
             draw.shuffle(page)
             lines += [f"{wording.before}{city}{wording.gap}{number}{wording.end}" for wording, city, number in page]
@@ -65,9 +66,7 @@ def _scattered(text: str, draw: random.Random, often: float, again: Callable[[li
                 wording, city = draw.choice(_places())
                 # An office that moves has no other number any more.
                 known = [entry for entry in known if entry[1] != city] + [_entry(draw, wording, city)]
-                told.append(_told(known[-1]))
-            else:
-                told.append(_told(again(known)))
+            told.append(_told(again(known)))
     return "".join(told)
 
 

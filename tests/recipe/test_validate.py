@@ -191,3 +191,9 @@ def test_the_nearest_branch_speaks() -> None:
     schema = {"anyOf": [{"type": "string"}, inner]}
     assert faults({"vocab_sise": 3}, schema) == ["vocab_sise: vocab_sise is not a known key (did you mean vocab_size?)"]
     assert "a string or a mapping" in faults(3, schema)[0]
+
+
+@pytest.mark.parametrize("rule", [["pii"], {"pii": 1}, 3, True])
+def test_a_rule_that_is_no_word_is_told_of(rule: object) -> None:
+    recipe = {"kind": "pretrain", "model": {}, "training": {}, "data": {"clean": [{"rule": rule}]}}
+    assert any("data.clean.0.rule is" in fault for fault in faults(recipe, {"$ref": "#/$defs/pretrain"}, ROOT))

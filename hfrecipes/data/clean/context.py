@@ -1,4 +1,4 @@
-"""What stands before a number, where its meaning hangs on it."""
+"""What stands before and around a number, where its meaning hangs on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ MASKS = {
 }
 # Stands in for what was found already, at its length; it cannot be in a mask, nor in what is looked for.
 BLANK = "\x00"
-_STOPS = (BLANK + ">", *sorted(set(MASKS.values())))
+_WRITTEN = sorted(set(MASKS.values()))
+_ENDS, _BEGINNINGS = (BLANK + ">", *_WRITTEN), ("<" + BLANK, *_WRITTEN)
 
 
 def words_before(text: str, start: int, width: int) -> str:
@@ -27,8 +28,18 @@ def words_before(text: str, start: int, width: int) -> str:
     while 0 < first < start and text[first - 1].isalpha() and text[first].isalpha():
         first += 1  # no end of a word that was cut in two
     line = text[first:start]
-    line = line[line.rfind("\n") + 1 :]
-    for stop in _STOPS:
-        if (place := line.rfind(stop)) >= 0:
-            line = line[place + len(stop) :]
-    return line.lower()
+    return _behind_masks(line[line.rfind("\n") + 1 :]).lower()
+
+
+def text_around(text: str, start: int, end: int, width: int) -> str:
+    """A piece of text with at most `width` characters on either side, and nothing beyond what was masked, as above."""
+    after = text[end : end + width]
+    for beginning in _BEGINNINGS:
+        after = after.partition(beginning)[0]
+    return _behind_masks(text[max(0, start - width) : start]) + text[start:end] + after
+
+
+def _behind_masks(text: str) -> str:
+    for end in _ENDS:
+        text = text.rpartition(end)[2]
+    return text

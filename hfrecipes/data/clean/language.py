@@ -68,7 +68,8 @@ class LanguageRule:
             return KEPT
         best = max(probabilities, key=probabilities.__getitem__)
         names = "no language" if best == NO_LANGUAGE else best
-        detail = f"{names} {probabilities[best]:.2f}, wanted {', '.join(sorted(self._languages))} {wanted:.2f}"
+        detail = f"{names} {probabilities[best]:.2f}, wanted {', '.join(sorted(self._languages))}: {wanted:.2f}"
+        detail += f" of at least {self._min_probability:g}"
         sure = best not in self._languages and probabilities[best] >= self._min_probability
         return Verdict(reason="languages" if sure else "min_probability", detail=detail)
 

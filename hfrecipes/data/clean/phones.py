@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hfrecipes.data.clean.context import words_before
+from hfrecipes.data.clean.context import text_around, words_before
 
 # Calling codes of ITU-T E.164; three digits are assigned under these two where they are no country of their own.
 _ONE_OR_TWO = """
@@ -92,7 +92,7 @@ def find_phones(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
                 yield match.start(), match.start() + len(written)
     # Eleven digits in one piece are a mobile's where people write Chinese, and any number elsewhere.
     for match in _MOBILE.finditer(text, start, end):
-        near = text[max(0, match.start() - _NEAR) : match.end() + _NEAR]
+        near = text_around(text, match.start(), match.end(), _NEAR)
         if (match["cell"] or _CHINESE.search(near)) and _called(text, match.start()) != "other":
             found = True
             yield match.span()

@@ -43,8 +43,8 @@ class Curriculum:
         return {name: found[:, number] for number, name in enumerate(self.weights)}
 
 
-# Samples between two looks at the weights, and the most of such blocks: planning them takes a second.
-_BLOCK, _MOST_BLOCKS = 1024, 65_536
+# Samples between two looks at the weights; fewest looks in small mixtures, and most of them: planning those takes a second.
+_BLOCK, _FEWEST_BLOCKS, _MOST_BLOCKS = 1024, 256, 65_536
 # Samples that are looked up together where a loader reads one batch after the other: a hundred times as fast as each alone.
 _LOOKED_UP = 4096
 
@@ -62,7 +62,8 @@ class Mixture:
         weights: A `Curriculum`, or the weights of one.
         total: Samples in all; best a multiple of the global batch.
         seed: Chooses the order.
-        block: Samples between two looks at the weights; by default 1024, more in mixtures of more than 67 million samples.
+        block: Samples between two looks at the weights; by default 1024, fewer in mixtures of fewer than 262,144 samples, so
+            that there are 256 looks, and more in those of more than 67 million.
         max_epochs: How often the rows of a source may be seen at most; the others then take its share.
 
     Raises:
@@ -88,7 +89,7 @@ class Mixture:
             lengths,
             total,
             seed,
-            block or max(_BLOCK, -(-total // _MOST_BLOCKS)),
+            block or max(min(_BLOCK, total // _FEWEST_BLOCKS), -(-total // _MOST_BLOCKS), 1),
             row_limits(max_epochs or {}, lengths),
         )
         self.plan.counts  # noqa: B018 - planned now, so that what is wrong is told now

@@ -180,11 +180,11 @@ class MixturePlan:
     @cached_property
     def _parts(self) -> np.ndarray:
         """What each source is due in each block, in parts of a sample."""
-        blocks = np.arange(self.num_blocks)
-        shares = shares_at(self.weights, np.minimum((blocks + 0.5) * self.block / self.total, 1.0))
-        sizes = np.minimum(self.total - blocks * self.block, self.block) * PARTS
+        firsts = np.arange(self.num_blocks) * self.block
+        sizes = np.minimum(self.total - firsts, self.block)
+        shares = shares_at(self.weights, (firsts + sizes / 2) / self.total)
         limits = [self.limits.get(name, self.total) for name in self.lengths]
-        return limited_parts(shares, sizes, np.array(limits, dtype=np.int64) * PARTS)
+        return limited_parts(shares, sizes * PARTS, np.array(limits, dtype=np.int64) * PARTS)
 
 
 def row_limits(max_epochs: Mapping[str, float], lengths: Mapping[str, int]) -> dict[str, int]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from transformers.generation import GenerateDecoderOnlyOutput
 
-# A draft has to be right more often than this to be worth verifying: what one more token costs a forward pass, in passes.
-WORTH = 0.1
-# Of what is seen in one pass, in the running mean of a head's acceptance.
-_NEWS = 0.1
-# A head that is not asked is thought better of with every pass, so that it is tried again.
-_HOPE = 0.002
+# Passes over which a head's acceptance is averaged, and with how many good ones it begins.
+_MEMORY, _CREDIT = 10, 2
+# A head that is not asked is thought better of with every pass, so that it is tried again; after some, it is left out for good.
+_HOPE, _PATIENCE = 0.002, 8
 
 
 @dataclass
@@ -78,36 +76,43 @@ class MTPGenerateOutput(GenerateDecoderOnlyOutput):
     acceptance: Acceptance | None = None
 
 
-@dataclass
 class DraftLength:
-    """Asks for as many drafts as are likely enough to be accepted, by what was accepted so far.
+    """Asks for the draft that gives most tokens for its cost, by what was accepted so far.
 
     It looks at no draft, only at the past: a length that hung on a drafted token would bend the distribution of samples.
 
+    Attributes:
+        awake: Heads that may be asked again. The others need not be run, and cannot come back: their caches have gaps.
+
     Args:
         heads: The longest draft.
+        cost: What a head and its draft add to the cost of a pass, as a share of it.
     """
 
-    heads: int
-    rates: list[float] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.rates = [1.0] * self.heads
+    def __init__(self, heads: int, cost: float) -> None:
+        self.cost, self.awake = cost, heads
+        self.rates, self._seen, self._idle = [1.0] * heads, [_CREDIT] * heads, [0] * heads
 
     def __call__(self) -> int:
-        chance = 1.0
-        for head, rate in enumerate(self.rates):
-            chance *= rate
-            if chance < WORTH:
-                return head
-        return self.heads
+        best, best_worth, tokens, chance = 0, 1.0, 1.0, 1.0
+        for head in range(self.awake):
+            chance *= self.rates[head]
+            tokens += chance
+            if (worth := tokens / (1 + self.cost * (head + 1))) >= best_worth:
+                best, best_worth = head + 1, worth
+        return best
 
     def learn(self, drafts: int, judged: list[int], accepted: list[int]) -> None:
         """One pass, as in `Acceptance.add`."""
-        for head in range(self.heads):
+        for head in range(self.awake):
             looked = sum(count > head for count in judged)
             if head >= drafts:
                 self.rates[head] += _HOPE * (1 - self.rates[head])
             elif looked:
                 seen = sum(count > head for count in accepted) / looked
-                self.rates[head] += _NEWS * (seen - self.rates[head])
+                self._seen[head] = min(self._seen[head] + 1, _MEMORY)
+                self.rates[head] += (seen - self.rates[head]) / self._seen[head]
+        wanted = self()
+        self._idle = [0 if head < wanted else passes + 1 for head, passes in enumerate(self._idle)]
+        tired = [head for head in range(self.awake) if self._idle[head] >= _PATIENCE]
+        self.awake = min(tired, default=self.awake)

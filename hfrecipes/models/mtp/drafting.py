@@ -15,6 +15,9 @@ from hfrecipes.models.mtp.heads import ChainedHeads, LayerCall
 
 # From a head's number and its logits, `(rows, vocabulary)`, to the tokens it drafts, `(rows,)`.
 Propose = Callable[[int, Tensor], Tensor]
+# A GPU waits for weights, whatever the number of tokens; for a CPU each is work. In passes over one token, by measurement
+# (benchmarks/mtp_decode.py).
+_TOKEN_ON_CPU = 0.1
 
 
 @dataclass
@@ -59,17 +62,30 @@ class Drafter:
     """Heads with a cache each, that has the same places as the trunk's: what the trunk's last layer was told about masks and
     positions holds for them, and rejected drafts leave all caches at once.
 
+    Attributes:
+        caches: Of the heads that are run.
+
     Args:
         model: With heads.
     """
-
-    # How many accepted tokens are run again in the next window.
-    again = 0
 
     def __init__(self, model: Any) -> None:
         self.model, self.heads, self.anatomy = model, model.mtp_heads, model.mtp_anatomy
         config = model.config.get_text_config(decoder=True)
         self.caches = [DynamicCache(config=config) for _ in range(len(self.heads))]
+
+    @property
+    def again(self) -> int:
+        """How many accepted tokens are run again in the next window."""
+        return 0
+
+    @property
+    def cost(self) -> float:
+        """What a head adds to a pass, as a share of the trunk's part: its weights, the output matrix's, and one more token."""
+        head = sum(weight.numel() for weight in self.heads.parameters()) / len(self.heads)
+        output = self.model.get_output_embeddings().weight
+        trunk = sum(weight.numel() for weight in self.model.parameters()) - head * len(self.heads)
+        return (head + output.numel()) / trunk + (_TOKEN_ON_CPU if output.device.type == "cpu" else 0.0)
 
     def draft(self, seen: Pass, window: Tensor, ends: Tensor, following: Tensor, number: int, propose: Propose) -> None:
         """Runs the heads over a window, which fills their caches, and has the first of them propose.
@@ -79,7 +95,7 @@ class Drafter:
             window: `(rows, width)`, its tokens.
             ends: `(rows,)`, the place in the window of each row's last accepted token.
             following: `(rows,)`, the token that was written behind it.
-            number: How many heads are to propose.
+            number: How many heads are to propose, at most as many as are run.
             propose: Called for them in their order.
         """
         raise NotImplementedError
@@ -97,7 +113,7 @@ class ParallelDrafter(Drafter):
 
     def draft(self, seen: Pass, window: Tensor, ends: Tensor, following: Tensor, number: int, propose: Propose) -> None:
         rows = torch.arange(len(window), device=window.device)
-        made = [self.heads(head, self._call(head, seen))[rows, ends] for head in range(len(self.heads))]
+        made = [self.heads(head, self._call(head, seen))[rows, ends] for head in range(len(self.caches))]
         if not number:
             return
         logits = self._logits(self.anatomy.normalise(self.model, torch.stack(made[:number], dim=1)))
@@ -112,16 +128,16 @@ class ChainedDrafter(Drafter):
     there are of tokens that were never written; so these places are run again in the next window.
     """
 
-    def __init__(self, model: Any) -> None:
-        super().__init__(model)
-        self.again = len(self.heads) - 1
+    @property
+    def again(self) -> int:
+        return max(len(self.caches) - 1, 0)
 
     def draft(self, seen: Pass, window: Tensor, ends: Tensor, following: Tensor, number: int, propose: Propose) -> None:
         rows, width = torch.arange(len(window), device=window.device), window.shape[1]
         tokens = torch.cat([window, window.new_zeros(len(window), len(self.heads) + 1)], dim=1)
         tokens[rows, ends + 1] = following
         before, embed = seen.output, self.model.get_input_embeddings()
-        for head in range(len(self.heads)):
+        for head in range(len(self.caches)):
             ahead = embed(tokens[:, head + 1 : head + 1 + width])
             before = self.heads(head, self._call(head, seen), before, ahead)
             if head < number:

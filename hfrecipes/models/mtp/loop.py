@@ -46,7 +46,6 @@ class Loop:
         padded = any(hasattr(criterion, "eos_token_id") for criterion in criteria)
         self.texts = Texts(prompts, processors, criteria, self.max_length, heads + 1, _pad(config) if padded else None)
         self.drafter = make_drafter(model)
-        self.again = min(self.drafter.again, prompts.shape[1])
         self.cache = inputs.pop("past_key_values")
         mask, positions = inputs.pop("attention_mask", None), inputs.pop("position_ids", None)
         if mask is None and len(prompts) > 1:
@@ -59,7 +58,7 @@ class Loop:
         kept = config.return_dict_in_generate
         self.scores = Records(len(prompts)) if kept and config.output_scores else None
         self.logits = Records(len(prompts)) if kept and config.output_logits else None
-        self.length, self.acceptance = DraftLength(heads), Acceptance.of(heads)
+        self.length, self.acceptance = DraftLength(heads, self.drafter.cost), Acceptance.of(heads)
         # Rows that go on. Of each: tokens that the heads drafted, and the probabilities they drew them with, by place.
         self.rows = list(range(len(prompts)))
         self.drafts = prompts[:, :0]
@@ -77,9 +76,10 @@ class Loop:
                 if not going_on:
                     break
                 self._draft(seen, window, places, going_on)
-                self._settle(held, places, self.again)
+                again = min(self.drafter.again, self.texts.prompt)
+                self._settle(held, places, again)
                 self._select(going_on)
-                places = self.texts.last_places(self.rows, self.again + 1)
+                places = self.texts.last_places(self.rows, again + 1)
         self.stream.end()
         self.acceptance.tokens = sum(length - self.texts.prompt for length in self.texts.lengths)
         if not self.config.return_dict_in_generate:
@@ -159,6 +159,8 @@ class Loop:
         slots = self._slots_of(rows)
         drafts: list[Tensor] = []
         self.proposed = []
+        self.drafter.caches = self.drafter.caches[: self.length.awake]
+        self.slots.caches = [self.cache, *self.drafter.caches]
 
         def propose(head: int, logits: Tensor) -> Tensor:
             scores = self.texts.draft_scores(rows, logits[slots], head)

@@ -156,3 +156,12 @@ def test_the_fingerprint_depends_on_the_domains_and_not_on_their_order_or_case()
     assert first.fingerprint == second.fingerprint != DomainsRule(Domains(block=["a.org"])).fingerprint
     assert first.fingerprint != DomainsRule(Domains(allow=["a.org", "b.org"])).fingerprint
     assert pickle.loads(pickle.dumps(first)).fingerprint == first.fingerprint
+
+
+def test_addresses_are_listed_with_or_without_brackets_and_networks_not_at_all():
+    for written in ("2001:db8::1", "[2001:DB8::1]"):
+        rule = DomainsRule(Domains(block=[written]))
+        assert reasons(rule, "http://[2001:db8::1]:80/x", "http://[2001:db8::2]/") == ["blocked", None]
+    for network in ("10.0.0.0/8", "2001:db8::/32"):
+        with pytest.raises(RecipeError, match=r"r.yaml:9: block: error: .* is a network"):
+            DomainsRule(Domains(block=[network]), "r.yaml:9")

@@ -138,6 +138,15 @@ def test_matches_never_overlap_and_masking_is_idempotent_whatever_stands_beside_
     assert mask_personal_data(once)[0] == once
 
 
+@pytest.mark.parametrize("between", ["hf_aBcDeFgHiJkLmNoPqRsTuVwXyZ01234567", "ann.lee@mail.example-company.com"])
+def test_what_is_masked_brings_nothing_nearer_to_a_number(between):
+    """Eleven digits are a mobile number near Chinese text; what stands between them is shorter once it is masked."""
+    for text in (f"13800138000 {between} 电话", f"请拨打 {between} x 13800138000"):
+        once, counts = mask_personal_data(text)
+        assert mask_personal_data(once) == (once, {}) and "phone" not in counts
+    assert mask_personal_data(f"{between} 13800138000，电话")[1]["phone"] == 1
+
+
 def test_of_two_that_overlap_the_longer_is_masked():
     # The mobile number is part of the address.
     assert mask_personal_data("13912345678@139.com 电话") == ("<EMAIL> 电话", {"email": 1})

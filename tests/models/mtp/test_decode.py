@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
-from hfrecipes.models.mtp import acceptance, slots
+from hfrecipes.models.mtp import acceptance, drafting, slots
 from hfrecipes.models.mtp.attach import add_mtp_heads
 from hfrecipes.models.mtp.decode import mtp_generate
 
@@ -29,7 +29,7 @@ def llama(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def full_drafts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(acceptance, "WORTH", 0.0)
+    monkeypatch.setattr(drafting.Drafter, "cost", 0.0)
 
 
 @pytest.mark.parametrize("heads", KINDS)
@@ -200,12 +200,35 @@ def test_acceptance_tells_heads_that_were_reached_from_drafts_that_were_in_vain(
     assert f"9 tokens in {found.acceptance.forwards} passes" in caplog.text
 
 
-def test_the_length_of_drafts_falls_where_they_are_rejected_and_rises_again() -> None:
-    length = acceptance.DraftLength(3)
+def test_the_length_of_a_draft_is_the_one_with_most_tokens_for_its_cost() -> None:
+    length = acceptance.DraftLength(3, 0.3)
     assert length() == 3
-    for _ in range(40):
-        length.learn(length(), [min(length(), 1)], [0])
+    # Of two heads that are right half of the time each: 1, 1.5 / 1.3, 1.75 / 1.6 tokens for the cost of a pass.
+    length.rates = [0.5, 0.5, 1.0]
+    assert length() == 1
+    length.rates = [0.5, 1.0, 1.0]
+    assert length() == 3
+    length.rates = [0.2, 0.2, 0.2]
     assert length() == 0
-    for _ in range(400):
-        length.learn(length(), [length()], [length()])
-    assert length() == 3
+
+
+def test_heads_that_are_wrong_are_asked_less_then_more_and_in_the_end_left_out() -> None:
+    length = acceptance.DraftLength(2, 0.3)
+    for _ in range(8):
+        length.learn(2, [2], [1])
+    assert (length(), length.awake) == (1, 2)
+    length.rates[1] = 1.0
+    assert length() == 2
+    for _ in range(30):
+        length.learn(length(), [1] if length() else [0], [0])
+    assert (length(), length.awake) == (0, 0)
+
+
+@pytest.mark.parametrize("heads", KINDS)
+def test_heads_that_are_left_out_in_the_middle_change_nothing(heads: str) -> None:
+    model = trained("gpt2", heads, 3)
+    ids, mask = prompts()
+    words = {"attention_mask": mask, "max_new_tokens": 50, "eos_token_id": None}
+    found = mtp_generate(model, ids, return_dict_in_generate=True, **words)
+    assert torch.equal(found.sequences, model.generate(ids, **words))
+    assert found.acceptance.drafted[2] < found.acceptance.forwards - 8

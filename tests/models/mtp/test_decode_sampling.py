@@ -19,7 +19,13 @@ from .families import build
 
 VOCABULARY, NEW, SAMPLES, BATCH = 4, 4, 20_000, 2_000
 PROMPT = (1, 3, 2)
-SETTINGS = [{"temperature": 0.7}, {"temperature": 1.0}, {"temperature": 1.5}, {"top_p": 0.9}]
+SETTINGS = [
+    {"temperature": 0.7},
+    {"temperature": 1.0},
+    {"temperature": 1.5},
+    {"top_p": 0.9},
+    {"repetition_penalty": 1.5},
+]
 
 
 def tiny(heads: str) -> Any:
@@ -32,11 +38,18 @@ def tiny(heads: str) -> Any:
 
 
 @torch.no_grad()
-def exact(model: Any, temperature: float = 1.0, top_p: float = 1.0) -> dict[tuple[int, ...], float]:
+def exact(
+    model: Any, temperature: float = 1.0, top_p: float = 1.0, repetition_penalty: float = 1.0
+) -> dict[tuple[int, ...], float]:
     """The probability of each text, from its logits alone."""
     texts = list(product(range(VOCABULARY), repeat=NEW))
     ids = torch.tensor([(*PROMPT, *text) for text in texts])
-    probabilities = (model(input_ids=ids).logits[:, len(PROMPT) - 1 : -1] / temperature).softmax(-1)
+    logits = model(input_ids=ids).logits[:, len(PROMPT) - 1 : -1]
+    for step in range(NEW):
+        said = torch.nn.functional.one_hot(ids[:, : len(PROMPT) + step], VOCABULARY).amax(1).bool()
+        lower = torch.where(logits[:, step] > 0, 1 / repetition_penalty, repetition_penalty)
+        logits[:, step] *= torch.where(said, lower, 1.0)
+    probabilities = (logits / temperature).softmax(-1)
     ordered, order = probabilities.sort(-1, descending=True)
     ordered = ordered * (ordered.cumsum(-1) - ordered < top_p)
     kept = torch.zeros_like(probabilities).scatter(-1, order, ordered)

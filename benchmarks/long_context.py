@@ -4,8 +4,8 @@
 
 Trains `long/tiny` as it is shipped: real training on a CPU, no network. Then the last stage is trained once more with the rebuild
 of the rotary modules taken away, and the check that would refuse it: the config says one base, the model turns by another. What
-the gate says of that run is printed beside. The text is coached (`recipes/long/recall.py`); docs/long-context.md says what follows
-from such a model and what does not.
+the gate says of that run is printed beside. The text is coached (`recipes/long/recall.py`); docs/long-context.md says what
+follows from such a model and what does not.
 """
 
 from __future__ import annotations

@@ -51,6 +51,8 @@ _TINY: dict[str, Any] = {
     "bos_token_id": None,
     "eos_token_id": None,
 }
+# What an objective says of the trunk.
+_TRUNK_WORDS = ("equal_parameters", "frozen_trunk")
 # What only a device of the recipe's own kind has.
 _DEVICE_WORDS = ("bf16", "fp16", "tf32", "use_liger_kernel", "liger_kernel_config", "bf16_full_eval", "fp16_full_eval")
 
@@ -69,9 +71,9 @@ def shrink(recipe: Recipe) -> Recipe:
     else:
         values["model"] = _tiny_model(recipe)
     values["training"] = _tiny_training(recipe)
-    if recipe.get("objective.equal_parameters"):
-        # A tiny trunk has no layers to give.
-        values["objective"] = {**recipe.get("objective"), "equal_parameters": False}
+    if recipe.get("objective"):
+        # A tiny trunk has no layers to give, and one of random weights learns beside its heads.
+        values["objective"] = {key: word for key, word in recipe.get("objective").items() if key not in _TRUNK_WORDS}
     if recipe.get("evaluation"):
         values["evaluation"] = _tiny_evaluation(recipe)
     return check_words(values, recipe.path, recipe.lines, recipe.overrides)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 from transformers.generation import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
@@ -94,6 +95,28 @@ def test_allowed_tokens_are_asked_for_each_row(model: Any, words: dict[str, Any]
     assert all(set(part.tolist()) <= {*range(5 + row % 2, 60, 2)} for row, part in enumerate(found))
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"attention_mask": torch.tensor([[1, 1, 1, 0, 1, 1, 1, 1, 1], [1] * 8 + [0]])},
+        {"position_ids": torch.arange(9)[None].repeat(2, 1) * 2},
+        {"generation_config": GenerationConfig(max_new_tokens=NEW, pad_token_id=PAD, eos_token_id=EOS)},
+        {"max_length": 20},
+    ],
+    ids=lambda given: next(iter(given)),
+)
+def test_masks_positions_and_settings_of_the_user_hold(model: Any, given: dict[str, Any]) -> None:
+    length = {} if {"generation_config", "max_length"} & set(given) else {"max_new_tokens": NEW}
+    same(model, inputs=prompts(2)[0], **given, **length)
+
+
+def test_without_a_prompt_both_begin_with_the_first_token(model: Any) -> None:
+    expected, found = (
+        call(max_new_tokens=9, bos_token_id=7) for call in (model.generate, partial(mtp_generate, model))
+    )
+    assert torch.equal(found, expected)
+
+
 class Counting(LogitsProcessor):
     """Forbids another token with each call, and so must be called for each token once and in order."""
 
@@ -120,7 +143,7 @@ class AfterSome(StoppingCriteria):
 def test_processors_and_criteria_of_the_user_see_each_length_once_and_in_order(model: Any) -> None:
     ids = prompts()[0][:1]
     seen = []
-    for call in (model.generate, lambda ids, **words: mtp_generate(model, ids, **words)):
+    for call in (model.generate, partial(mtp_generate, model)):
         processor, criterion = Counting(), AfterSome(10_000)
         text = call(
             ids,

@@ -1,6 +1,6 @@
 """Decoding with heads, beside `generate` and prompt-lookup decoding, on held-out code in one process.
 
-    python benchmarks/mtp_decode.py [--json FILE] [--model FOLDER | --save FOLDER] [--minutes 6] [--heads parallel]
+    python benchmarks/mtp_decode.py [--json FILE] [--model FOLDER | --save FOLDER] [--minutes 5] [--heads parallel]
 
 Trains a small Llama with heads for four tokens on the source code of Python's standard library, by a plain loop and for so many
 minutes of CPU time, or takes a model with heads that `save_pretrained` wrote. Then continues prompts from files it has not seen,
@@ -34,7 +34,7 @@ from hfrecipes.models.mtp.heads import ChainedHeads, LayerCall
 from hfrecipes.tokenization.training import train_tokenizer
 
 TOKENS, ROWS = 256, 4
-RATE, HEAD_WEIGHT = 4e-3, 1.0
+RATE, HEAD_WEIGHT = 1.5e-3, 1.0
 PROMPT, NEW = 64, 64
 GRAM, LOOPING = 8, 0.5
 LOOKUP = 3
@@ -247,7 +247,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--model", type=Path, help="a folder with a model, its heads and its tokenizer")
     parser.add_argument("--save", type=Path, help="where the model goes that is trained here")
-    parser.add_argument("--minutes", type=float, default=6)
+    parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--heads", choices=["parallel", "chained"], default="parallel")
     parser.add_argument("--vocabulary", type=int, default=1024, help="of the tokenizer; near 260, tokens are bytes")
     parser.add_argument("--prompts", type=int, default=200)

@@ -60,6 +60,8 @@ def _generate(model: Any, given: dict[str, Any]) -> Any:
         raise Declined("all processes take the same number of passes (synced_gpus)")
     if given.get("assistant_model") is not None or given.pop("assistant_tokenizer", None) is not None:
         raise Declined("an assistant drafts already")
+    if given.get("cache_implementation") == "paged":
+        raise Declined("the cache is paged")
     if _setting(model, given, "token_healing"):
         raise Declined("the end of the prompt is to be healed")
     _move_stop_strings(model, given, tokenizer)

@@ -17,7 +17,7 @@ from hfrecipes.models.mtp.heads import ChainedHeads, LayerCall
 Propose = Callable[[int, Tensor], Tensor]
 # A GPU waits for weights, whatever the number of tokens; for a CPU each is work. In passes over one token, by measurement
 # (benchmarks/mtp_decode.py).
-_TOKEN_ON_CPU = 0.1
+_TOKEN_ON_CPU = 0.15
 
 
 @dataclass

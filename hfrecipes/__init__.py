@@ -22,6 +22,7 @@ _PUBLIC = {
     "check_no_leakage": "hfrecipes.models.leakage",
     "load_mtp": "hfrecipes.models.mtp.attach",
     "load_recipe": "hfrecipes.recipe.loader",
+    "mtp_generate": "hfrecipes.models.mtp.decode",
     "run": "hfrecipes.stages.run",
 }
 __all__ = sorted(_PUBLIC)

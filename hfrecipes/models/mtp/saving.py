@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-FILE = "mtp_heads.safetensors"
+from hfrecipes.models.mtp.beside import FILE, WORD, heads_beside
+
 PREFIX = "mtp_heads."
 
 
@@ -23,7 +23,7 @@ def split_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
 def write_heads(folder: Path, heads: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Writes heads and what they are: kind and number."""
     whole = {name: tensor.detach().contiguous().cpu() for name, tensor in heads.items()}
-    save_file(whole, folder / FILE, metadata={"format": "pt", "mtp": json.dumps(facts)})
+    save_file(whole, folder / FILE, metadata={"format": "pt", WORD: json.dumps(facts)})
 
 
 def read_heads(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -32,11 +32,7 @@ def read_heads(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         ValueError: there is no such file, or it holds no heads.
     """
-    path = folder / FILE
-    if not path.is_file():
+    facts = heads_beside(folder)
+    if facts is None:
         raise ValueError(f"{folder} holds no {FILE}: the model was saved without heads")
-    with safe_open(path, framework="pt") as file:
-        facts = (file.metadata() or {}).get("mtp")
-        if facts is None:
-            raise ValueError(f"{path} does not say what its heads are")
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(facts)  # noqa: SIM118
+    return load_file(folder / FILE), facts

@@ -51,7 +51,7 @@ def generate_texts(
     conversation = any(not isinstance(prompt, str) for prompt in prompts)
     config = generation_config(model, tokenizer, conversation, max_new_tokens, do_sample, temperature)
     texts: list[str | None] = [None] * len(ids)
-    with eval_mode(model), _seeded(seed):
+    with eval_mode(model), seeded(seed):
         for start in range(0, len(fitting), batch_size):
             rows = fitting[start : start + batch_size]
             answers = generate_batch(model, [ids[row] for row in rows], config)
@@ -103,13 +103,16 @@ def _stop_ids(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, conver
     return sorted(stops - {None})
 
 
-def generate_batch(model: torch.nn.Module, prompts: list[list[int]], config: GenerationConfig) -> list[list[int]]:
+def generate_batch(
+    model: torch.nn.Module, prompts: list[list[int]], config: GenerationConfig, keep_stop: bool = False
+) -> list[list[int]]:
     """New tokens of each prompt, without the token that stopped it and the padding behind.
 
     Args:
         model: A causal language model, in eval mode.
         prompts: Tokens of each; they are padded on the left to one length.
         config: From `generation_config`.
+        keep_stop: Give the token that stopped an answer, too, as its last.
     """
     width = max(len(tokens) for tokens in prompts)
     device = next(model.parameters()).device
@@ -124,12 +127,12 @@ def generate_batch(model: torch.nn.Module, prompts: list[list[int]], config: Gen
     answers = []
     for row in output[:, width:].tolist():
         end = next((place for place, token in enumerate(row) if token in stops), len(row))
-        answers.append(row[:end])
+        answers.append(row[: end + 1 if keep_stop else end])
     return answers
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Draws from `seed` inside, and leaves the random state outside as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

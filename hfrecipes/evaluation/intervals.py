@@ -101,8 +101,50 @@ def paired_difference(
     return Estimate(float(top.sum() / bottom.sum() - base_top.sum() / base_bottom.sum()), low, high, len(top))
 
 
-def proportion_interval(successes: int, n: int, level: float = 0.95) -> Estimate:
+def bootstrap_of_sums(
+    columns: Sequence[Sequence[float]] | np.ndarray,
+    figure: Callable[[np.ndarray], np.ndarray],
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """Percentile bootstrap of any figure that follows from sums over rows, such as a correlation.
+
+    Args:
+        columns: What is summed, one number per row, shape (columns, n). Numbers around zero keep the most digits.
+        figure: From sums of shape (columns, b) to b figures; NaN where one is not defined, which leaves a resample out.
+        level: Share of the distribution that the interval covers.
+        resamples: Number of resampled sets of rows.
+        seed: Same rows and seed, same interval.
+
+    Returns:
+        The figure of all rows; it and its interval are NaN where it is not defined.
+
+    Raises:
+        ValueError: for no rows, or a number that is not finite.
+    """
+    table = np.asarray(columns, dtype=np.float64)
+    if table.ndim != 2 or table.shape[1] == 0:
+        raise ValueError("no rows to estimate from")
+    if not np.isfinite(table).all():
+        row = int(np.flatnonzero(~np.isfinite(table).all(axis=0))[0])
+        raise ValueError(f"row {row} holds a number that is not finite")
+    _check_resampling(level, resamples)
+    value = float(figure(table.sum(axis=1, keepdims=True))[0])
+    if math.isnan(value):
+        return Estimate(value, value, value, table.shape[1])
+    low, high = _percentiles(table, figure, level, resamples, seed)
+    return Estimate(value, low, high, table.shape[1])
+
+
+def proportion_interval(successes: float, n: int, level: float = 0.95) -> Estimate:
     """Wilson's score interval (1927) of a share. Unlike the bootstrap's it keeps its width at 0 of n and n of n.
+
+    Args:
+        successes: Rows that succeeded. Rows that count in part (a tie as half) vary less than rows that succeed or not, so
+            with them the interval is wider than it need be, never too narrow.
+        n: Rows.
+        level: Share of the cases in which the interval holds the true share.
 
     Raises:
         ValueError: unless 0 <= successes <= n and n >= 1.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hfrecipes.models.integrity import ADAPTER_CONFIG, named_at, read_settings, refuse_damaged_model
+from hfrecipes.models.integrity import ADAPTER_CONFIG, BOTTLENECK_CONFIG, named_at, read_settings, refuse_damaged_model
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.tokenization.files import is_folder_name
 
@@ -14,6 +14,11 @@ _IMPORTING = "megatron_config"
 
 def is_adapter(folder: str | Path) -> bool:
     return (Path(folder) / ADAPTER_CONFIG).is_file()
+
+
+def is_bottleneck(folder: str | Path) -> bool:
+    """Whether a folder holds bottleneck adapters, which are not peft's."""
+    return (Path(folder) / BOTTLENECK_CONFIG).is_file()
 
 
 def refuse_damaged_adapter(folder: Path, where: str | None = None, *, hashes: bool = True) -> None:
@@ -31,7 +36,7 @@ def refuse_damaged_adapter(folder: Path, where: str | None = None, *, hashes: bo
     try:
         base, _ = adapter_base(folder)
         if is_folder_name(base):
-            refuse_damaged_model(base, str(folder / ADAPTER_CONFIG), hashes=hashes)
+            refuse_damaged_model(base, str(_config_of(folder)), hashes=hashes)
     except RecipeError as error:
         if where is None:
             raise
@@ -44,7 +49,7 @@ def adapter_base(folder: Path) -> tuple[str, str | None]:
     Raises:
         RecipeError: where it names none, a folder that is not here, or another adapter.
     """
-    file = folder / ADAPTER_CONFIG
+    file = _config_of(folder)
     settings = read_settings(file)
     if settings.get(_IMPORTING):
         fault = f"{_IMPORTING} makes peft import the module that the file names"
@@ -57,7 +62,11 @@ def adapter_base(folder: Path) -> tuple[str, str | None]:
     if is_folder_name(base) and not place.is_dir():
         fix = "put the base there, or write its folder or Hub id into base_model_name_or_path"
         raise RecipeError(Problem(str(file), f"names the base {base}, and there is no such folder", fix))
-    if is_adapter(place):
+    if is_adapter(place) or is_bottleneck(place):
         fix = "merge that adapter into its own base first"
         raise RecipeError(Problem(str(file), f"names the base {base}, which is an adapter itself", fix))
     return str(place) if is_folder_name(base) else base, settings.get("revision")
+
+
+def _config_of(folder: Path) -> Path:
+    return folder / (BOTTLENECK_CONFIG if is_bottleneck(folder) else ADAPTER_CONFIG)

@@ -17,7 +17,16 @@ from hfrecipes.recipe.rundir import RunDir
 
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-_SETTINGS = (CONFIG, ADAPTER_CONFIG, "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+# Adapters of our own, which peft does not know.
+BOTTLENECK_CONFIG, BOTTLENECK_WEIGHTS = "bottleneck_config.json", "bottleneck.safetensors"
+_SETTINGS = (
+    CONFIG,
+    ADAPTER_CONFIG,
+    BOTTLENECK_CONFIG,
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 # Of a folder in which everything is wrong, this many faults are named.
 _SHOWN = 5
@@ -176,6 +185,8 @@ def _foreign_problems(folder: Path, weights: bool) -> Iterator[Problem]:
         return
     if (folder / ADAPTER_CONFIG).is_file():
         yield from _weight_problems(folder, ADAPTER_WEIGHTS)
+    elif (folder / BOTTLENECK_CONFIG).is_file():
+        yield from _weight_problems(folder, BOTTLENECK_WEIGHTS)
     elif (folder / CONFIG).is_file():
         yield from _weight_problems(folder, "*.safetensors")
     else:

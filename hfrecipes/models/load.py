@@ -9,14 +9,31 @@ import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
 from hfrecipes.models import rope_config
-from hfrecipes.models.adapters import is_adapter
+from hfrecipes.models.adapters import adapter_base, is_adapter, is_bottleneck, refuse_damaged_adapter
+from hfrecipes.models.bottleneck import add_bottlenecks, load_bottleneck
 from hfrecipes.models.config import build_config, config_fields
 from hfrecipes.models.extended_embeddings import extend_embeddings
 from hfrecipes.models.foreign_code import code_words
+from hfrecipes.models.freezing import freeze
 from hfrecipes.models.integrity import refuse_damaged_tokenizer
-from hfrecipes.models.pretrained import load_pretrained, load_pretrained_tokenizer, load_with_adapter
-from hfrecipes.models.recipe_tokenizer import chat_template_of, extension_of
+from hfrecipes.models.peft_methods import peft_config
+from hfrecipes.models.pretrained import (
+    load_pretrained,
+    load_pretrained_tokenizer,
+    load_with_adapter,
+    refused_loads,
+)
+from hfrecipes.models.recipe_tokenizer import chat_template_of, extension_of, tokenizer_location
+from hfrecipes.models.reward import (
+    HEAD,
+    classifier_from_config,
+    classifier_of,
+    is_reward_adapter,
+    load_classifier,
+    separate_pad,
+)
 from hfrecipes.models.rope import change_rope, check_rotary
+from hfrecipes.recipe.adapter_words import BOTTLENECK, DEFAULTS
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir
@@ -26,7 +43,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # Keys of `model:` that are ours; all others go to `from_pretrained`.
-_OUR_KEYS = {"name_or_path", "model_type", "config", "tokenizer", "trust_remote_code", *rope_config.WORDS}
+_OUR_KEYS = {"name_or_path", "model_type", "config", "tokenizer", "freeze", "trust_remote_code", *rope_config.WORDS}
+REWARD = "reward"
 TURN_END = "<|im_end|>"
 
 
@@ -40,7 +58,8 @@ def load_model(
     Args:
         recipe: The recipe.
         tokenizer: The model's.
-        as_it_was: With the positions it was trained with before, whatever the recipe changes about them.
+        as_it_was: With the positions it was trained with before, whatever the recipe changes about them, and without what
+            the recipe adds to it.
 
     Raises:
         RecipeError: where the model is damaged or lacks weights, would run code that the recipe does not allow, has no
@@ -50,10 +69,13 @@ def load_model(
     model = _from_config(recipe, tokenizer) if recipe.get("model.config") else _from_pretrained(recipe)
     if extension := extension_of(recipe):
         extend_embeddings(model, extension)
+    if recipe.kind == REWARD:
+        separate_pad(tokenizer, model.get_input_embeddings().num_embeddings, recipe.where("model"))
     _check_vocabulary(recipe, model, tokenizer)
-    _align_special_tokens(model, tokenizer)
+    align_special_tokens(model, tokenizer)
     if not as_it_was:
         _change_rope(recipe, model)
+        _choose_trained(recipe, model)
     return model
 
 
@@ -83,14 +105,11 @@ def load_tokenizer(location: str, recipe: Recipe) -> PreTrainedTokenizerBase:
 
 
 def adapter_config(recipe: Recipe) -> PeftConfig | None:
-    """The peft config of the recipe's `adapter:` section; None for full training."""
+    """The peft config of the recipe's `adapter:` section; None for full training, and for adapters that are not peft's."""
     section = recipe.get("adapter")
-    if section is None:
+    if section is None or section["method"] == BOTTLENECK:
         return None
-    from peft import LoraConfig
-
-    words = {key: value for key, value in section.items() if key != "method"}
-    return LoraConfig(task_type="CAUSAL_LM", **words)
+    return peft_config(section, str(tokenizer_location(recipe)))
 
 
 def load_run_model(run: RunDir) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
@@ -100,10 +119,22 @@ def load_run_model(run: RunDir) -> tuple[PreTrainedModel | PeftModel, PreTrained
         RecipeError: where the run has no model, or a damaged one.
     """
     folder = _model_folder(run)
-    if not (folder / "config.json").is_file() and not is_adapter(folder):
+    if is_bottleneck(folder):
+        model = _load_with_bottleneck(folder)
+    elif is_adapter(folder):
+        model = load_with_adapter(folder, trainable=False)
+    elif (folder / "config.json").is_file():
+        model = load_pretrained(folder)
+    else:
         raise RecipeError(Problem(str(folder), "holds no model", "give a finished run, or a model's folder"))
-    model = load_with_adapter(folder, trainable=False) if is_adapter(folder) else load_pretrained(folder)
     return model.eval(), load_run_tokenizer(run)
+
+
+def _load_with_bottleneck(folder: Path) -> PreTrainedModel:
+    refuse_damaged_adapter(folder)
+    name, revision = adapter_base(folder)
+    with refused_loads(folder, None):
+        return load_bottleneck(load_pretrained(name, revision=revision), folder)
 
 
 def load_run_tokenizer(run: RunDir) -> PreTrainedTokenizerBase:
@@ -133,6 +164,9 @@ def _from_config(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> PreTrain
     dtype = getattr(torch, recipe.get("model.dtype", "float32"))
     implementation = recipe.get("model.attn_implementation")
     keywords = {"attn_implementation": implementation} if implementation else {}
+    if recipe.kind == REWARD:
+        where = recipe.where("model.config")
+        return classifier_from_config(config, where, dtype=dtype, **keywords, **code_words(recipe))
     return AutoModelForCausalLM.from_config(config, dtype=dtype, **keywords, **code_words(recipe))
 
 
@@ -158,11 +192,29 @@ def _from_pretrained(recipe: Recipe) -> PreTrainedModel | PeftModel:
     local = recipe.find_file(name)
     where = recipe.where("model.name_or_path")
     if is_adapter(local):
-        return load_with_adapter(local, where, trainable=True)
+        return _begin_from_adapter(recipe, local, where)
     words = {key: value for key, value in recipe.get("model").items() if key not in _OUR_KEYS}
     if section := recipe.get("quantization"):
-        words["quantization_config"] = BitsAndBytesConfig(**section)
-    return load_pretrained(local if local.exists() else name, where, **words, **code_words(recipe))
+        kept = {"llm_int8_skip_modules": [HEAD]} if recipe.kind == REWARD else {}
+        words["quantization_config"] = BitsAndBytesConfig(**{**kept, **section})
+    load = load_classifier if recipe.kind == REWARD else load_pretrained
+    return load(local if local.exists() else name, where, **words, **code_words(recipe))
+
+
+def _begin_from_adapter(recipe: Recipe, local: Path, where: str) -> PreTrainedModel | PeftModel:
+    """An adapter that is trained further; one of a language model cannot become a reward model's, and is merged for that.
+
+    Raises:
+        RecipeError: where a new adapter would stand on a merged model that lies nowhere.
+    """
+    if recipe.kind != REWARD:
+        return load_with_adapter(local, where, trainable=True)
+    if is_reward_adapter(local):
+        return load_with_adapter(local, where, trainable=True, loader=load_classifier)
+    if recipe.get("adapter"):
+        fault = f"{local} is an adapter of a language model, on which no other adapter can stand"
+        raise RecipeError(Problem(where, fault, "merge it into its base first, or say adapter: null"))
+    return classifier_of(load_with_adapter(local, where, trainable=True).merge_and_unload(), where)
 
 
 def _change_rope(recipe: Recipe, model: PreTrainedModel | PeftModel) -> None:
@@ -181,6 +233,32 @@ def _change_rope(recipe: Recipe, model: PreTrainedModel | PeftModel) -> None:
         )
 
 
+def _choose_trained(recipe: Recipe, model: PreTrainedModel | PeftModel) -> None:
+    """Freezes what the recipe says, or puts adapters of our own beside the model; those of peft come with the trainer."""
+    section = recipe.get("adapter") or {}
+    try:
+        if frozen := recipe.get("model.freeze"):
+            freeze(model, frozen)
+        if section.get("method") == BOTTLENECK:
+            add_bottlenecks(model, base=base_of(recipe), **{**DEFAULTS[BOTTLENECK], **_without_method(section)})
+    except ValueError as error:
+        where = recipe.where("model.freeze" if recipe.get("model.freeze") else "adapter")
+        raise RecipeError(Problem(where, str(error), "correct it; `hfrecipes plan` counts what is trained")) from error
+
+
+def _without_method(section: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if key != "method" and value is not None}
+
+
+def base_of(recipe: Recipe) -> tuple[str, str | None]:
+    """What an adapter names as its base, which others can follow: a Hub id with its revision, or an absolute path."""
+    name = recipe.get("model.name_or_path")
+    if name is None:
+        return "", None
+    local = recipe.find_file(name)
+    return (str(local.resolve()), None) if local.exists() else (name, recipe.get("model.revision"))
+
+
 def _check_vocabulary(recipe: Recipe, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
@@ -190,10 +268,13 @@ def _check_vocabulary(recipe: Recipe, model: PreTrainedModel | PeftModel, tokeni
         )
 
 
-def _align_special_tokens(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def align_special_tokens(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Generation ends at the end of a document and, where the chat template has one, at the end of a turn."""
-    config, generation = model.config.get_text_config(), model.generation_config
-    config.pad_token_id = generation.pad_token_id = tokenizer.pad_token_id
+    config, generation = model.config.get_text_config(), getattr(model, "generation_config", None)
+    config.pad_token_id = tokenizer.pad_token_id
+    if generation is None:  # of a model that gives no text
+        return
+    generation.pad_token_id = tokenizer.pad_token_id
     ends = generation.eos_token_id if isinstance(generation.eos_token_id, list) else [generation.eos_token_id]
     ends = [token for token in ends if token is not None]
     for token in (tokenizer.eos_token_id, _turn_end(tokenizer)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +27,25 @@ _AGAIN = "fetch or save it again"
 _REASON_CHARACTERS = 300
 
 
-def load_pretrained(name: str | Path, where: str | None = None, **words: Any) -> PreTrainedModel:
+def load_pretrained(
+    name: str | Path,
+    where: str | None = None,
+    *,
+    auto: Any = AutoModelForCausalLM,
+    may_lack: Collection[str] = (),
+    may_exceed: Collection[str] = (),
+    **words: Any,
+) -> PreTrainedModel:
     """A model of which every weight comes out of its files, which are safetensors.
 
-    Tensors that the model has no place for are a Python warning.
+    Tensors that the model has no place for are a Python warning. `model.lacking` names those of `may_lack` that are random.
 
     Args:
         name: A folder or Hub id.
         where: The place that named it; the folder or id itself where nothing did.
+        auto: The class that loads it.
+        may_lack: Weights that the files need not hold.
+        may_exceed: Tensors for which the model needs no place.
         words: Further keywords of `from_pretrained`; `trust_remote_code` is off unless said.
 
     Raises:
@@ -49,18 +60,28 @@ def load_pretrained(name: str | Path, where: str | None = None, **words: Any) ->
         config, _ = PreTrainedConfig.get_config_dict(name, **hub)
         refuse_config_code(config, str(name), where)
         # Other shapes raise without a name; so they are let in, and refused with one.
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, found = auto.from_pretrained(
             name, output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True, **words
         )
+    model.lacking = sorted(set(found["missing_keys"]) & set(may_lack))
+    found = {**found, "missing_keys": set(found["missing_keys"]) - set(may_lack)}
     _refuse_random_weights(type(model).__name__, found, name, where)
-    if unexpected := sorted(found["unexpected_keys"]):
+    if unexpected := sorted(set(found["unexpected_keys"]) - set(may_exceed)):
         unused = f"{name} holds tensors that {type(model).__name__} has no place for: {listed(unexpected)}"
         warnings.warn(unused, stacklevel=2)
     return model
 
 
-def load_with_adapter(folder: Path, where: str | None = None, *, trainable: bool) -> PeftModel:
+def load_with_adapter(
+    folder: Path, where: str | None = None, *, trainable: bool, loader: Callable[..., PreTrainedModel] = load_pretrained
+) -> PeftModel:
     """An adapter on the base that it names; code of the base is not run.
+
+    Args:
+        folder: The adapter's.
+        where: The place that named it.
+        trainable: Whether it is to be trained further.
+        loader: Loads the base.
 
     Raises:
         RecipeError: where either is damaged, or the adapter does not fit the base.
@@ -69,7 +90,7 @@ def load_with_adapter(folder: Path, where: str | None = None, *, trainable: bool
 
     refuse_damaged_adapter(folder, where)
     name, revision = adapter_base(folder)
-    base = load_pretrained(name, where, revision=revision)
+    base = loader(name, where, revision=revision)
     with refused_loads(folder, where):
         model = PeftModel.from_pretrained(base, folder, is_trainable=trainable)
     _refuse_other_tensors(model, folder, where)

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from hfrecipes.models.cpu_packing import keep_unpacked
+
 _TOKENS = 4
 
 
@@ -16,5 +18,6 @@ def try_forward(model: Any) -> None:
     Raises:
         Exception: whatever the model's forward raises.
     """
+    keep_unpacked(model)
     embeddings = model.get_input_embeddings()
     model(input_ids=torch.arange(_TOKENS, device=embeddings.weight.device)[None] % embeddings.num_embeddings)

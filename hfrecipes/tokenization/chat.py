@@ -25,6 +25,7 @@ _BRACKET = re.compile(f"({re.escape(_OPEN)}|{re.escape(_CLOSE)})")
 # sandbox of jinja2 bounds each range by itself, and nothing else that takes memory or time.
 _LONGEST_REPETITION = 1_000_000
 _LARGEST_EXPONENT = 1000
+_CUT = "the chat template cuts off a part of what stands between {% generation %} and {% endgeneration %}"
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
@@ -52,7 +53,7 @@ class _Generation(Extension):
         return jinja2.nodes.CallBlock(self.call_method("_bracket"), [], [], body).set_lineno(line)
 
     def _bracket(self, caller: jinja2.runtime.Macro) -> str:
-        return f"{_OPEN}{caller()}{_CLOSE}"
+        return bracketed(caller())
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
@@ -89,6 +90,11 @@ class Counter:
         return numbers
 
 
+def bracketed(text: str) -> str:
+    """A text as `render` tells where it lies: put in place of a message's, it counts as if `{% generation %}` stood around it."""
+    return f"{_OPEN}{text}{_CLOSE}"
+
+
 def has_generation_markers(template: str | None) -> bool:
     """Whether the template says which of its text the assistant wrote."""
     return template is not None and _MARKER.search(template) is not None
@@ -105,7 +111,8 @@ def render(template: str, messages: list[dict[str, Any]], **variables: Any) -> R
         variables: What the template sees beside `messages`: `tools`, `add_generation_prompt`, `bos_token`, ...
 
     Raises:
-        ValueError: the template is not valid Jinja, fails, refuses the messages, or is stopped by the sandbox.
+        ValueError: the template is not valid Jinja, fails, refuses the messages, is stopped by the sandbox, or cuts what stands
+            inside `{% generation %}`.
     """
     chat = [
         _with_reasoning({key: value for key, value in message.items() if value is not None}) for message in messages
@@ -166,7 +173,7 @@ def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _split_brackets(text: str) -> Rendered:
-    if _OPEN not in text:
+    if _OPEN not in text and _CLOSE not in text:
         return Rendered(text, ())
     pieces: list[str] = []
     spans: list[tuple[int, int]] = []
@@ -176,8 +183,12 @@ def _split_brackets(text: str) -> Rendered:
         if piece == _OPEN:
             opened.append(length)
         elif piece == _CLOSE:
+            if not opened:
+                raise ValueError(_CUT)
             spans.append((opened.pop(), length))
         else:
             pieces.append(piece)
             length += len(piece)
+    if opened:
+        raise ValueError(_CUT)
     return Rendered("".join(pieces), tuple(spans))

@@ -1,18 +1,16 @@
 """Memory and time of a training step with multi-token prediction: ours, written out naively, and plain next-token prediction.
 
-    python benchmarks/mtp_memory.py [--json FILE] [--rounds 3]          # on a CPU: 40 M parameters, minutes
-    python benchmarks/mtp_memory.py --gpu [--json FILE]                 # Llama-3.2-1B's shape, random weights, bfloat16
+    python benchmarks/mtp_memory.py [--json FILE] [--rounds 3]          # on a CPU: minutes
 
 Each figure comes from a process of its own that builds the model and the batch, notes what it holds, and then makes steps of the
-stock Trainer (AdamW): peak memory above that, and the median of a step. `n=4 naive` keeps the logits of every head; `equal
-parameters` takes the layers that the heads are made of out of the trunk, as Gloeckle et al. (2024) do. Liger's fused loss for
-next-token prediction is measured beside on a GPU, where it is installed.
+stock Trainer (AdamW): peak memory above that, and the median CPU time of a step. `n=4 naive` keeps the logits of every head;
+`equal parameters` takes the layers that the heads are made of out of the trunk, as Gloeckle et al. (2024) do. On a GPU, at the
+size of a real model: mtp_gpu.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import resource
 import statistics
@@ -40,25 +38,11 @@ SMALL = {
     "rows": 8,
     "steps": 3,
 }
-LARGE = {
-    "shape": {
-        "hidden_size": 2048,
-        "intermediate_size": 8192,
-        "num_hidden_layers": 16,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 64,
-        "vocab_size": 128_256,
-        "tie_word_embeddings": True,
-    },
-    "tokens": 4096,
-    "rows": 2,
-    "steps": 8,
-}
 # Name -> heads in all, how the loss is made, whether the trunk gives up the layers of the heads.
 WAYS: dict[str, tuple[int, str, bool]] = {
     "n=1 plain": (1, "plain", False),
     "n=1 liger": (1, "liger", False),
+    "n=2 naive": (2, "naive", False),
     "n=2 ours": (2, "ours", False),
     "n=4 naive": (4, "naive", False),
     "n=4 ours": (4, "ours", False),
@@ -66,6 +50,8 @@ WAYS: dict[str, tuple[int, str, bool]] = {
     "n=4 ours, equal parameters": (4, "ours", True),
     "n=4 chained": (4, "chained", False),
 }
+# Those that are measured on a CPU.
+HERE = [way for way in WAYS if way != "n=1 liger"]
 
 
 class Naive(nn.Module):
@@ -116,11 +102,17 @@ def build(way: str, setting: dict[str, Any], device: str) -> Any:
     return Naive(model) if loss == "naive" else model
 
 
-def measure(way: str, gpu: bool) -> dict[str, float]:
-    """In this process: peak bytes above what it held before the first step, and seconds of a step."""
+def measure(way: str, setting: dict[str, Any], device: str) -> dict[str, float]:
+    """In this process: peak bytes above what it held before the first step, and seconds of a step.
+
+    Args:
+        way: Of `WAYS`.
+        setting: Shape of the model, tokens of a row, rows of a step, steps.
+        device: `cpu` or `cuda`.
+    """
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    setting, device = (LARGE, "cuda") if gpu else (SMALL, "cpu")
+    gpu = device == "cuda"
     model = build(way, setting, device)
     rows = setting["rows"] * setting["steps"]
     ids = torch.randint(setting["shape"]["vocab_size"], (rows, setting["tokens"]))
@@ -178,9 +170,8 @@ def peak(gpu: bool) -> int:
     return torch.cuda.max_memory_allocated() if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def in_own_process(way: str, gpu: bool) -> dict[str, float]:
-    command = [sys.executable, __file__, "--one", way, *(["--gpu"] if gpu else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def in_own_process(way: str) -> dict[str, float]:
+    done = subprocess.run([sys.executable, __file__, "--one", way], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{way}: {done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -190,18 +181,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(measure(args.one, args.gpu)))
+        print(json.dumps(measure(args.one, SMALL, "cpu")))
         return
-    liger = args.gpu and importlib.util.find_spec("liger_kernel") is not None
-    ways = [way for way in WAYS if way != "n=1 liger" or liger]
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in HERE}
     for _ in range(args.rounds):
-        for way in ways:
-            found[way].append(in_own_process(way, args.gpu))
+        for way in HERE:
+            found[way].append(in_own_process(way))
     table = {
         way: {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
         for way, rounds in found.items()
@@ -215,8 +203,8 @@ def main() -> None:
             f"{figures['step_seconds'] / plain['step_seconds']:>9.2f}"
         )
     if args.json:
-        facts = {"device": torch.cuda.get_device_name() if args.gpu else "cpu", "torch": torch.__version__}
-        args.json.write_text(json.dumps({**facts, "rounds": args.rounds, "ways": table}, indent=1) + "\n")
+        facts = {"device": "cpu", "torch": torch.__version__, "rounds": args.rounds, "ways": table}
+        args.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

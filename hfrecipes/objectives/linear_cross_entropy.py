@@ -29,8 +29,8 @@ def linear_cross_entropy(
 
     Gradients are computed along with the loss, chunk by chunk, and only multiplied in the backward pass: instead of logits of
     all rows, what is kept is of the size of `hidden` and `weight` (Hsu et al. 2024, arXiv:2410.10989, section 3.2). The
-    softmax, the sums and the gradient of the weight are float32 (or finer) whatever the type of the inputs. One backward pass
-    uses the gradients up; a second one over the same graph raises torch's error.
+    softmax, the sums and the gradient of the weight are float32 (or finer) whatever the type of the inputs. Under autocast the
+    products are of its type. One backward pass uses the gradients up; a second one over the same graph raises torch's error.
 
     Args:
         hidden: `(rows, width)`.
@@ -45,7 +45,11 @@ def linear_cross_entropy(
         The sum, a scalar in float32 or finer; and the cross-entropy of each row, `(rows,)`, without gradient, 0 where there is
         no target.
     """
-    loss, rows = _LinearCrossEntropy.apply(hidden, weight, bias, targets, row_weights, softcap, scale)
+    device = hidden.device.type
+    # What autocast would multiply in; inside, each product says its own type, and the weight's gradient keeps a finer one.
+    compute = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    with torch.autocast(device, enabled=False):
+        loss, rows = _LinearCrossEntropy.apply(hidden, weight, bias, targets, row_weights, softcap, scale, compute)
     return loss, rows
 
 
@@ -95,6 +99,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         row_weights: Tensor,
         softcap: float | None,
         scale: float,
+        compute: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         fine = torch.promote_types(hidden.dtype, torch.float32)
@@ -104,9 +109,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         by_hidden = torch.zeros_like(hidden) if wants_hidden else None
         by_weight = torch.zeros_like(weight, dtype=fine) if wants_weight else None
         by_bias = torch.zeros_like(bias, dtype=fine) if wants_bias else None
+        factor, offset = weight.to(compute), None if bias is None else bias.to(compute)
         for rows in chosen.split(_chunk_rows(len(weight))):
-            part, wanted = hidden[rows], targets[rows, None]
-            logits = functional.linear(part, weight, bias).to(fine).mul_(scale)
+            part, wanted = hidden[rows].to(compute), targets[rows, None]
+            logits = functional.linear(part, factor, offset).to(fine).mul_(scale)
             squashed = None
             if softcap is not None:
                 squashed = torch.tanh(logits.div_(softcap))
@@ -123,9 +129,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             gradient.mul_(row_weights[rows, None].to(fine) * scale)
             if wants_bias:
                 by_bias += gradient.sum(0)
-            coarse = gradient.to(hidden.dtype)
+            coarse = gradient.to(compute)
             if wants_hidden:
-                by_hidden[rows] = coarse @ weight
+                by_hidden[rows] = (coarse @ factor).to(hidden.dtype)
             if wants_weight:
                 _add_product(by_weight, coarse.T, part)
         ctx.save_for_backward(by_hidden, by_weight, by_bias, losses)
@@ -144,6 +150,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             None if by_bias is None else by_bias.mul_(by_loss).to(of_bias),
             None,
             by_rows,
+            None,
             None,
             None,
         )

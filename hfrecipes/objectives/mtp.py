@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hfrecipes.data.mixture.weights import Weight
 from hfrecipes.objectives.linear_cross_entropy import IGNORED
-from hfrecipes.objectives.settings import Curriculum
+from hfrecipes.objectives.settings import MTPSettings
 
 
 def head_targets(labels: Tensor, num_future_tokens: int, position_ids: Tensor | None = None) -> Tensor:
@@ -35,23 +37,37 @@ def head_targets(labels: Tensor, num_future_tokens: int, position_ids: Tensor | 
     return targets
 
 
-def head_weights(
-    num_future_tokens: int, loss_weight: float, progress: float, curriculum: Curriculum = "none"
-) -> list[float]:
+def head_weights(settings: MTPSettings, progress: float) -> list[float]:
     """What the loss of each head counts; the model's own counts 1.
 
     A forward curriculum begins with next-token prediction and adds a head after each k-th part of the training; a reverse one
     begins with all and takes one away (Aynetdinov and Akbik 2025, arXiv:2505.22757).
 
     Args:
-        num_future_tokens: Heads, k.
-        loss_weight: Of each head but the first.
+        settings: Number of heads, k, their weights and their curriculum.
         progress: Of the training, in [0, 1].
-        curriculum: How many heads take part.
     """
-    stage = min(math.floor(progress * num_future_tokens), num_future_tokens - 1)
-    taking_part = {"none": num_future_tokens, "forward": stage + 1, "reverse": num_future_tokens - stage}[curriculum]
-    return [1.0, *(loss_weight if head < taking_part else 0.0 for head in range(1, num_future_tokens))]
+    heads = settings.num_future_tokens
+    stage = min(math.floor(progress * heads), heads - 1)
+    taking_part = {"none": heads, "forward": stage + 1, "reverse": heads - stage}[settings.curriculum]
+    further = enumerate(_further_weights(settings, progress), start=1)
+    return [1.0, *(weight if head < taking_part else 0.0 for head, weight in further)]
+
+
+def _further_weights(settings: MTPSettings, progress: float) -> list[float]:
+    if settings.is_by_head:
+        return [float(weight) for weight in settings.loss_weight]
+    weight = Weight.of(settings.loss_weight, settings.interpolation).at(np.array([progress]))
+    return [float(weight[0])] * (settings.num_future_tokens - 1)
+
+
+def some_head_rests(settings: MTPSettings) -> bool:
+    """Whether a head has the weight 0 at some time; it is not run then, and gets no gradient."""
+    if settings.curriculum != "none":
+        return True
+    if settings.is_by_head:
+        return 0 in settings.loss_weight
+    return any(weight == 0 for _, weight in Weight.of(settings.loss_weight).points)
 
 
 def row_weights(

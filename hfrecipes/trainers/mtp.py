@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,9 +11,9 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainingArguments
 
-from hfrecipes.models.mtp.attach import MTPModel, add_mtp_heads
-from hfrecipes.models.mtp.saving import FILE, PREFIX, write_heads
-from hfrecipes.objectives.mtp import head_weights
+from hfrecipes.models.mtp.attach import MTPModel, add_mtp_heads, inner_model
+from hfrecipes.models.mtp.saving import PREFIX, write_heads
+from hfrecipes.objectives.mtp import head_weights, some_head_rests
 from hfrecipes.objectives.settings import MTPSettings
 from hfrecipes.trainers.language_modeling import PretrainTrainer, RecipeSFTTrainer
 
@@ -47,7 +48,7 @@ class MTPTrainerMixin:
         * the loss is the model's own, over all heads; TRL's trainers would make one of the first head's logits alone;
         * what is evaluated is the first head: the model as others will load it;
         * each head's mean loss over its own targets is logged, `loss_head_1` and so on, exact over micro-batches,
-          processes and resumes;
+          processes and resumes; beside it what the head counts, `weight_head_2` and so on;
         * heads are saved, and loaded again, in a file beside the model; a checkpoint without them is refused.
     """
 
@@ -55,8 +56,7 @@ class MTPTrainerMixin:
 
     @property
     def mtp_model(self) -> MTPModel:
-        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        return model.get_base_model() if hasattr(model, "get_base_model") else model
+        return inner_model(self.accelerator.unwrap_model(self.model, keep_torch_compile=False))
 
     @property
     def loss_bound(self) -> float:
@@ -65,8 +65,7 @@ class MTPTrainerMixin:
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         progress = self.state.global_step / max(self.state.max_steps, 1)
-        weights = head_weights(self.mtp.num_future_tokens, self.mtp.loss_weight, progress, self.mtp.curriculum)
-        self.mtp_model.mtp_weights = weights
+        self.mtp_model.mtp_weights = head_weights(self.mtp, progress)
         return super().training_step(*args, **kwargs)
 
     def compute_loss(
@@ -87,6 +86,8 @@ class MTPTrainerMixin:
             sums, counts = self._all_head_sums()
             means = {head: float(sums[head] / counts[head]) for head in range(len(sums)) if counts[head]}
             logs |= {f"loss_head_{head + 1}": round(mean, 6) for head, mean in means.items()}
+            further = enumerate(self.mtp_model.mtp_weights[1:], start=2)
+            logs |= {f"weight_head_{head}": round(weight, 6) for head, weight in further}
             self._head_sums = 0.0
         super().log(logs, *args, **kwargs)
 
@@ -114,7 +115,8 @@ class MTPTrainerMixin:
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
         folder = Path(output_dir or self.args.output_dir)
-        if self.args.should_save and not (folder / FILE).is_file():
+        saved = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        if self.args.should_save and saved is not self.mtp_model:
             # An adapter saves itself alone.
             whole = self.model.state_dict() if state_dict is None else state_dict
             heads = {name.split(PREFIX, 1)[1]: value for name, value in whole.items() if PREFIX in name}
@@ -151,9 +153,7 @@ class MTPTrainer(MTPTrainerMixin, PretrainTrainer):
 
     def __init__(self, model: Any, args: TrainingArguments, *, mtp: MTPSettings | None = None, **kwargs: Any) -> None:
         self.mtp = mtp or args.settings
-        if not isinstance(model, MTPModel):
-            add_mtp_heads(model, self.mtp.num_future_tokens, self.mtp.heads)
-        _freeze(model, self.mtp)
+        _ready(model, args, self.mtp)
         super().__init__(model=model, args=args, **kwargs)
 
 
@@ -169,17 +169,30 @@ class MTPSFTTrainer(MTPTrainerMixin, RecipeSFTTrainer):
 
     def __init__(self, model: Any, args: Any, *, mtp: MTPSettings, **kwargs: Any) -> None:
         self.mtp = mtp
-        if not isinstance(model, MTPModel):
-            add_mtp_heads(model, mtp.num_future_tokens, mtp.heads)
-        _freeze(model, mtp)
+        _ready(model, args, mtp)
         if kwargs.get("peft_config") is not None:
-            # `all-linear` would find the linear layers of the heads, too; these are trained whole.
-            kwargs["peft_config"].exclude_modules = rf".*{PREFIX[:-1]}.*"
+            _leave_heads_out(kwargs["peft_config"])
+        # On a quantised base, TRL turns whatever is trained by now into bfloat16.
+        inner_model(model).mtp_heads.requires_grad_(False)
         super().__init__(model=model, args=args, **kwargs)
         self.mtp_model.mtp_heads.requires_grad_(True)
 
 
-def _freeze(model: MTPModel, settings: MTPSettings) -> None:
+def _ready(model: Any, args: TrainingArguments, settings: MTPSettings) -> None:
+    """Puts heads onto a model that has none, freezes what is not to be trained, and tells DDP what may lie idle."""
+    inner = inner_model(model)
+    if not isinstance(inner, MTPModel):
+        add_mtp_heads(inner, settings.num_future_tokens, settings.heads)
     if settings.frozen_trunk:
-        model.requires_grad_(False)
-        model.mtp_heads.requires_grad_(True)
+        inner.requires_grad_(False)
+        inner.mtp_heads.requires_grad_(True)
+    if args.ddp_find_unused_parameters is None and some_head_rests(settings):
+        # Otherwise the Trainer says no under activation checkpointing, and DDP waits for the gradients of heads that rest.
+        args.ddp_find_unused_parameters = True
+
+
+def _leave_heads_out(adapter: Any) -> None:
+    """Of an adapter: `all-linear` would find the linear layers of the heads, too; these are trained whole."""
+    said = adapter.exclude_modules or []
+    patterns = [said] if isinstance(said, str) else [rf"(?:.*\.)?{re.escape(name)}" for name in sorted(said)]
+    adapter.exclude_modules = "|".join([*patterns, rf".*{re.escape(PREFIX[:-1])}.*"])

@@ -17,8 +17,11 @@ from transformers.trainer_callback import ExportableState
 
 from hfrecipes.callbacks.contents import ACCUMULATORS
 from hfrecipes.callbacks.folders import newest_valid, pickled_weights, read_state, unfit
+from hfrecipes.models.bottleneck import BottleneckModel
+from hfrecipes.models.peft_methods import has_prompt_network, load_prompt_network
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.stops import RunStoppedError
+from hfrecipes.trainers.same_weights import same_weights
 
 _UNREADABLE = (
     pickle.UnpicklingError,
@@ -180,13 +183,26 @@ class ResumableTrainer:
         if faults := pickled_weights(self._loading):
             raise RecipeError(Problem(str(self._loading), "; ".join(faults), "remove these files, or this folder"))
         with _readable(self._loading):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            trained = self.accelerator.unwrap_model(self.model if model is None else model, keep_torch_compile=False)
+            if isinstance(trained, BottleneckModel):
+                trained.load_bottlenecks(self._loading)
+            elif has_prompt_network(trained):
+                # peft would put the finished prompt where the network's first layer belongs.
+                load_prompt_network(trained, self._loading)
+            else:
+                with same_weights(trained):
+                    super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_best_model(self) -> None:
         self._loading = Path(self.state.best_model_checkpoint)
         if faults := unfit(self._loading):
             raise RunStoppedError(f"the best checkpoint, {self._loading}, cannot be loaded: {'; '.join(faults)}")
-        super()._load_best_model()
+        trained = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        if isinstance(trained, BottleneckModel) or has_prompt_network(trained):
+            self._load_from_checkpoint(str(self._loading))
+        else:
+            with same_weights(trained):
+                super()._load_best_model()
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Called with the names that a checkpoint lacks or has too many, which is no matter for a warning."""

@@ -94,6 +94,26 @@ def test_coarser_types_lose_no_more_than_their_own_rounding(dtype: torch.dtype, 
         assert float((one.double() - other).norm() / other.norm()) < tolerance
 
 
+@pytest.mark.parametrize("halved", [False, True])
+def test_under_autocast_products_are_coarse_and_gradients_keep_their_types(halved: bool) -> None:
+    hidden, weight, bias, targets, counts = inputs(torch.float32, True)
+    # What comes out of a layer under autocast is of its type already, but for norms with weights in float32.
+    given = hidden.to(torch.bfloat16) if halved else hidden
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = linear_cross_entropy(given, weight, targets, counts, bias=bias)
+        loss.backward()
+    found = [leaf.grad for leaf in (hidden, weight, bias, counts)]
+    exact = [
+        None if leaf is None else leaf.detach().double().requires_grad_() for leaf in (hidden, weight, bias, counts)
+    ]
+    expected, _ = naive(exact[0], exact[1], exact[2], targets, exact[3], None, 1.0)
+    expected.backward()
+    assert loss.dtype == torch.float32 and float(loss) == pytest.approx(float(expected), rel=1e-2)
+    for got, leaf in zip(found, exact, strict=True):
+        assert got.dtype == torch.float32
+        assert float((got - leaf.grad).norm() / leaf.grad.norm()) < 2e-2
+
+
 def test_only_the_gradients_that_are_wanted_are_kept() -> None:
     hidden, weight, bias, targets, counts = inputs(torch.float32, True)
     loss, _ = linear_cross_entropy(hidden, weight.detach(), targets, counts.detach(), bias=bias.detach())

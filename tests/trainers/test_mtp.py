@@ -11,14 +11,16 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
-from trl import SFTConfig
+from trl import SFTConfig, pack_dataset
 
 from hfrecipes.callbacks.checkpoints import CheckpointCallback
 from hfrecipes.models.mtp.attach import load_mtp
 from hfrecipes.models.mtp.saving import FILE
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.trainers.mtp import MTPConfig, MTPSettings, MTPSFTTrainer, MTPTrainer
+from tests.trainers.mtp_worker import Keep
 from tests.trainers.test_mixin import losses, make_trainer, rows
 from tests.trainers.test_resume import cut, history, model_of, same
 
@@ -67,6 +69,19 @@ def test_a_cut_training_is_gone_on_with_bit_for_bit_heads_included(model_type: s
     assert same(whole, resumed)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_mixed_precision_learns_what_full_precision_does(kind: str, tmp_path: Path) -> None:
+    curves = []
+    for bf16 in (False, True):
+        folder = tmp_path / str(bf16)
+        trainer = trainer_of(
+            "llama", folder, MTPSettings(3, kind, 0.5, "none"), max_steps=4, logging_steps=1, bf16=bf16
+        )
+        trainer.train()
+        curves.append(losses(trainer))
+    assert curves[0] == pytest.approx(curves[1], rel=1e-2)
+
+
 def test_a_checkpoint_without_heads_is_refused(tmp_path: Path) -> None:
     settings = MTPSettings(2)
     trainer_of("llama", tmp_path, settings, max_steps=3).train()
@@ -84,6 +99,78 @@ def test_the_best_model_comes_back_with_its_heads(tmp_path: Path) -> None:
     assert best.name == "checkpoint-3"
     kept = load_mtp(best).state_dict()
     assert all(torch.equal(tensor, kept[name]) for name, tensor in trainer.model.state_dict().items())
+
+
+def test_the_best_adapter_comes_back_with_its_heads(tiny_model: Callable, tmp_path: Path) -> None:
+    trainer = sft_trainer(
+        tiny_model(),
+        tmp_path,
+        adapter=LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"),
+        eval_strategy="steps",
+        eval_steps=1,
+        save_strategy="steps",
+        save_steps=1,
+        max_steps=3,
+        # The worst is called the best, so that it is not the last one.
+        load_best_model_at_end=True,
+        metric_for_best_model="loss",
+        greater_is_better=True,
+    )
+    trainer.add_callback(CheckpointCallback(trainer, None))
+    trainer.train()
+    best = Path(trainer.state.best_model_checkpoint)
+    assert best.name == "checkpoint-1"
+    kept, last = (load_file(best.with_name(name) / FILE) for name in ("checkpoint-1", "checkpoint-3"))
+    heads = trainer.mtp_model.mtp_heads.state_dict()
+    assert all(torch.equal(weight, kept[name]) for name, weight in heads.items())
+    assert not all(torch.equal(weight, last[name]) for name, weight in heads.items())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_packed_rows_of_a_fine_tuning_cost_what_their_documents_cost_apart(
+    kind: str, checkpointing: bool, tiny_model: Callable, tmp_path: Path
+) -> None:
+    """Packed by TRL; with inner states made anew for the gradient or not."""
+    found = []
+    for packed in (False, True):
+        words = {"packing": packed, "max_length": 64, "optim": "sgd", "max_grad_norm": 0.0, "logging_steps": 1}
+        size = 1 if packed else 4
+        words |= {
+            "per_device_train_batch_size": size,
+            "gradient_checkpointing": checkpointing and packed,
+            "max_steps": 1,
+        }
+        keep = Keep()
+        trainer = sft_trainer(tiny_model(), tmp_path / str(packed), kind=kind, **words)
+        trainer.add_callback(keep)
+        trainer.train()
+        assert len(trainer.train_dataset) == size
+        found.append((trainer.state.log_history[0], keep.gradients[0]))
+    (apart, wanted), (together, got) = found
+    names = ("loss", "loss_head_1", "loss_head_2", "loss_head_3")
+    assert [together[name] for name in names] == pytest.approx([apart[name] for name in names], rel=1e-5)
+    assert got.keys() == wanted.keys() and any("mtp_heads." in name for name in got)
+    for name, gradient in got.items():
+        assert float((gradient - wanted[name]).norm()) <= 1e-4 * float(wanted[name].norm()), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_activation_checkpointing_leaves_the_losses_of_all_heads(
+    kind: str, tiny_model: Callable, tmp_path: Path
+) -> None:
+    logs = []
+    for checkpointing in (False, True):
+        trainer = make_trainer(
+            tiny_model(),
+            tmp_path,
+            cls=functools.partial(MTPTrainer, mtp=MTPSettings(3, kind, 0.5, "none")),
+            gradient_checkpointing=checkpointing,
+        )
+        trainer.train()
+        assert trainer.model.is_activation_checkpointing == checkpointing
+        logs.append([entry[f"loss_head_{head}"] for entry in trainer.state.log_history[:3] for head in (1, 2, 3)])
+    assert logs[0] == pytest.approx(logs[1], rel=1e-5)
 
 
 def test_evaluation_is_that_of_the_first_head(tiny_model: Callable, tmp_path: Path) -> None:
@@ -121,22 +208,8 @@ def test_a_curriculum_brings_heads_in_one_after_the_other(
 @pytest.mark.parametrize("kind", KINDS)
 def test_heads_learn_under_trls_trainer_too(kind: str, adapted: bool, tiny_model: Callable, tmp_path: Path) -> None:
     """TRL makes a loss of its own from the logits of the first head, which would leave the others without a gradient."""
-    ids = [[1, *range(3, 3 + length)] for length in (6, 9, 12, 7)]
-    dataset = Dataset.from_list([{"input_ids": row, "labels": [-100, *row[1:]]} for row in ids])
-    config = SFTConfig(
-        str(tmp_path), use_cpu=True, max_steps=2, bf16=False, report_to="none", save_strategy="no", gradient_checkpointing=False,
-        dataset_kwargs={"skip_prepare_dataset": True}, logging_steps=1, learning_rate=1e-2,
-    )  # fmt: skip
     adapter = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM") if adapted else None
-    torch.manual_seed(0)
-    trainer = MTPSFTTrainer(
-        tiny_model(),
-        config,
-        mtp=MTPSettings(3, kind, 0.5, "none"),
-        train_dataset=dataset,
-        peft_config=adapter,
-        processing_class=_tokenizer(tmp_path),
-    )
+    trainer = sft_trainer(tiny_model(), tmp_path, kind, adapter, max_steps=2, logging_steps=1, learning_rate=1e-2)
     heads = trainer.mtp_model.mtp_heads
     before = {name: parameter.clone() for name, parameter in heads.named_parameters()}
     trainer.train()
@@ -160,6 +233,28 @@ def test_words_of_its_own_configuration(tiny_model: Callable, tmp_path: Path) ->
     trainer = MTPTrainer(tiny_model(), args, train_dataset=rows())
     assert trainer.mtp == MTPSettings(2, "chained", 0.1, "forward")
     assert trainer.mtp_model.num_future_tokens == 2
+
+
+def sft_trainer(model: Any, folder: Path, kind: str = "parallel", adapter: Any = None, **words: Any) -> MTPSFTTrainer:
+    """Of four short documents, whose first token carries no loss."""
+    ids = [[1, *range(3, 3 + length)] for length in (6, 9, 12, 7)]
+    dataset = Dataset.from_list([{"input_ids": row, "labels": [-100, *row[1:]]} for row in ids])
+    words = {"save_strategy": "no", "gradient_checkpointing": False, **words}
+    config = SFTConfig(
+        str(folder), use_cpu=True, bf16=False, report_to="none", dataset_kwargs={"skip_prepare_dataset": True}, **words
+    )
+    if words.get("packing"):
+        dataset = pack_dataset(dataset, words["max_length"], "bfd")
+    torch.manual_seed(0)
+    return MTPSFTTrainer(
+        model,
+        config,
+        mtp=MTPSettings(3, kind, 0.5, "none"),
+        train_dataset=dataset,
+        eval_dataset=dataset if "eval_strategy" in words else None,
+        peft_config=adapter,
+        processing_class=_tokenizer(folder),
+    )
 
 
 def _tokenizer(folder: Path) -> Any:

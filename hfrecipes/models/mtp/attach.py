@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,14 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from hfrecipes.models.adapters import adapter_base, is_adapter
+from hfrecipes.models.cpu_packing import keep_unpacked
 from hfrecipes.models.mtp.anatomy import Anatomy, AnatomyError, find_anatomy
+from hfrecipes.models.mtp.beside import spoken
 from hfrecipes.models.mtp.decode import DecodesWithHeads
 from hfrecipes.models.mtp.heads import ChainedHeads, LayerCall, ParallelHeads
 from hfrecipes.models.mtp.saving import read_heads, split_state, write_heads
+from hfrecipes.models.mtp.watching import Seen, watched
 from hfrecipes.objectives.linear_cross_entropy import IGNORED, chunked_cross_entropy, linear_cross_entropy
 from hfrecipes.objectives.mtp import head_sums, head_targets, row_weights
 from hfrecipes.objectives.settings import HeadKind
@@ -59,6 +61,11 @@ def add_mtp_heads(model: Any, num_future_tokens: int = 4, heads: HeadKind = "par
         raise ValueError(f"num_future_tokens is {num_future_tokens}; the model itself predicts one, so it is 2 or more")
     if isinstance(model, MTPModel):
         raise ValueError(f"{type(model).__name__} has heads for {model.num_future_tokens} tokens already")
+    quantised = getattr(model, "quantization_method", None)
+    if quantised not in (None, "bitsandbytes"):
+        fault = f"the last layer of {type(model).__name__} is quantised by {getattr(quantised, 'value', quantised)}"
+        raise AnatomyError(f"{fault}; of such weights no heads can be made: take bitsandbytes, or the model as it was")
+    keep_unpacked(model)
     anatomy = find_anatomy(model)
     layer = anatomy.last_layer(model)
     if heads == "parallel":
@@ -86,19 +93,37 @@ def _only_norm(model: Any, anatomy: Anatomy) -> nn.Module:
 
 
 def load_mtp(folder: str | Path, **kwargs: Any) -> Any:
-    """Loads a model and the heads that were saved beside it.
+    """Loads a model, or an adapter on its base, and the heads that were saved beside it.
 
     Args:
-        folder: What `save_pretrained` wrote.
-        kwargs: Those of `AutoModelForCausalLM.from_pretrained`.
+        folder: What `save_pretrained` wrote, or training with an adapter.
+        kwargs: Those of `AutoModelForCausalLM.from_pretrained`, for an adapter those of its base.
+
+    Returns:
+        The model; the `PeftModel` around it for an adapter.
 
     Raises:
         ValueError: it holds no heads, or others than it says.
     """
-    _, facts = read_heads(Path(folder))
-    model = add_mtp_heads(AutoModelForCausalLM.from_pretrained(folder, **kwargs), **facts)
-    model.load_heads(folder)
+    folder = Path(folder)
+    _, facts = read_heads(folder)
+    model = (
+        _load_adapted(folder, kwargs) if is_adapter(folder) else AutoModelForCausalLM.from_pretrained(folder, **kwargs)
+    )
+    add_mtp_heads(inner_model(model), **facts).load_heads(folder)
     return model
+
+
+def _load_adapted(folder: Path, words: dict[str, Any]) -> Any:
+    from peft import PeftModel
+
+    base, revision = adapter_base(folder)
+    return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, revision=revision, **words), folder)
+
+
+def inner_model(model: Any) -> Any:
+    """The model inside a `PeftModel`, which is what has heads; any other model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _with_heads(base: type) -> type:
@@ -149,7 +174,7 @@ class MTPModel(DecodesWithHeads):
         if kwargs.get("shift_labels") is not None:
             raise ValueError("shift_labels are those of one head alone: give labels")
         kwargs |= {"use_cache": False, "return_dict": True}
-        with _watched(self, self.mtp_anatomy.last_layer(self)) as seen:
+        with watched(self, self.mtp_anatomy.last_layer(self)) as seen:
             outputs = super().forward(*args, **kwargs)
         targets = head_targets(labels, self.num_future_tokens, kwargs.get("position_ids"))
         for head, weight in enumerate(self.mtp_weights):
@@ -180,7 +205,8 @@ class MTPModel(DecodesWithHeads):
         """
         heads, facts = read_heads(Path(folder))
         if facts != self.head_facts:
-            raise ValueError(f"{folder} holds heads of another kind: {facts}, not {self.head_facts}")
+            fault = f"{spoken(facts)}, and the model has {spoken(self.head_facts)}"
+            raise ValueError(f"{folder} holds heads of another kind: {fault}")
         try:
             self.mtp_heads.load_state_dict(heads)
         except RuntimeError as error:
@@ -192,7 +218,7 @@ class MTPModel(DecodesWithHeads):
         return {"heads": kind, "num_future_tokens": self.num_future_tokens}
 
     def _loss(
-        self, seen: _Seen, targets: Tensor, input_ids: Tensor | None, num_items: Tensor | int | None
+        self, seen: Seen, targets: Tensor, input_ids: Tensor | None, num_items: Tensor | int | None
     ) -> tuple[Tensor, Tensor]:
         """The loss of all heads in one; and that of each target, `(heads, batch, tokens)`."""
         active = [head for head, weight in enumerate(self.mtp_weights) if weight or head == 0]
@@ -205,7 +231,7 @@ class MTPModel(DecodesWithHeads):
         losses[active] = flat.reshape(len(active), *targets.shape[1:])
         return loss, losses
 
-    def _hidden_states(self, seen: _Seen, heads: int, input_ids: Tensor | None) -> list[Tensor]:
+    def _hidden_states(self, seen: Seen, heads: int, input_ids: Tensor | None) -> list[Tensor]:
         """What the output matrix reads for each head, the model's own first."""
         found = [seen.output]
         for head in range(heads - 1):
@@ -236,42 +262,6 @@ class MTPModel(DecodesWithHeads):
             )
         # An adapter, or quantised weights: there is no one matrix to multiply with.
         return chunked_cross_entropy(hidden, lambda rows: anatomy.finish(output(rows)), targets, counts)
-
-
-@dataclass
-class _Seen:
-    """What a forward pass was caught doing.
-
-    Args:
-        call: Of the last layer.
-        output: `(batch, tokens, width)`, what the output matrix would have read.
-    """
-
-    call: Any = None
-    output: Any = None
-
-
-@contextlib.contextmanager
-def _watched(model: Any, layer: nn.Module) -> Iterator[_Seen]:
-    """Catches the last layer's call; and the input of the output matrix, of which one position is left to multiply."""
-    seen = _Seen()
-
-    def catch_call(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        seen.call = LayerCall.of(args, kwargs)
-
-    def catch_output(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        seen.output = args[0]
-        return (args[0][:, -1:], *args[1:])
-
-    handles = [
-        layer.register_forward_pre_hook(catch_call, with_kwargs=True),
-        model.get_output_embeddings().register_forward_pre_hook(catch_output),
-    ]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _lean(run: Any, *inputs: Tensor) -> Tensor:

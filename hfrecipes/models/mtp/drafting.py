@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from hfrecipes.models.mtp.heads import ChainedHeads, LayerCall
+from hfrecipes.models.mtp.proposing import Proposer
 
-# From a head's number and its logits, `(rows, vocabulary)`, to the tokens it drafts, `(rows,)`.
-Propose = Callable[[int, Tensor], Tensor]
-# A GPU waits for weights, whatever the number of tokens; for a CPU each is work. In passes over one token, by measurement
-# (benchmarks/mtp_decode.py).
-_TOKEN_ON_CPU = 0.15
+# A GPU waits for weights, whatever the number of tokens; for a CPU each is work. Of one core of an AMD EPYC, float32, measured on
+# Llamas of 0.8 to 111 million parameters: what it computes and reads in a second, and how long it takes to begin a layer.
+_FLOPS, _BYTES, _LAYER = 1e11, 1.5e10, 1.5e-4
 
 
 @dataclass
@@ -67,10 +66,12 @@ class Drafter:
 
     Args:
         model: With heads.
+        rows: Of the batch.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.model, self.heads, self.anatomy = model, model.mtp_heads, model.mtp_anatomy
+    def __init__(self, model: Any, rows: int) -> None:
+        self.model, self.rows = model, rows
+        self.heads, self.anatomy = model.mtp_heads, model.mtp_anatomy
         config = model.config.get_text_config(decoder=True)
         self.caches = [DynamicCache(config=config) for _ in range(len(self.heads))]
 
@@ -85,10 +86,18 @@ class Drafter:
         head = sum(weight.numel() for weight in self.heads.parameters()) / len(self.heads)
         output = self.model.get_output_embeddings().weight
         trunk = sum(weight.numel() for weight in self.model.parameters()) - head * len(self.heads)
-        return (head + output.numel()) / trunk + (_TOKEN_ON_CPU if output.device.type == "cpu" else 0.0)
+        return (head + output.numel()) / trunk + (self._token(trunk) if output.device.type == "cpu" else 0.0)
 
-    def draft(self, seen: Pass, window: Tensor, ends: Tensor, following: Tensor, number: int, propose: Propose) -> None:
-        """Runs the heads over a window, which fills their caches, and has the first of them propose.
+    def _token(self, parameters: float) -> float:
+        """What one more token of each row adds to a pass over one, on a CPU."""
+        layers = self.model.config.get_text_config(decoder=True).num_hidden_layers
+        work = 2 * parameters * self.rows / _FLOPS
+        return work / (work + parameters * self.model.dtype.itemsize / _BYTES + layers * _LAYER)
+
+    def draft(
+        self, seen: Pass, window: Tensor, ends: Tensor, following: Tensor, number: int, proposer: Proposer
+    ) -> None:
+        """Runs the heads over a window, which fills their caches, and takes the drafts of the first of them.
 
         Args:
             seen: The trunk's pass over the window.
@@ -96,7 +105,7 @@ class Drafter:
             ends: `(rows,)`, the place in the window of each row's last accepted token.
             following: `(rows,)`, the token that was written behind it.
             number: How many heads are to propose, at most as many as are run.
-            propose: Called for them in their order.
+            proposer: Of their drafts.
         """
         raise NotImplementedError
 
@@ -111,14 +120,15 @@ class Drafter:
 class ParallelDrafter(Drafter):
     """Heads that read the trunk alone: they know nothing of each other's drafts, and nothing of theirs has to be made again."""
 
-    def draft(self, seen: Pass, window: Tensor, ends: Tensor, following: Tensor, number: int, propose: Propose) -> None:
+    def draft(
+        self, seen: Pass, window: Tensor, ends: Tensor, following: Tensor, number: int, proposer: Proposer
+    ) -> None:
         rows = torch.arange(len(window), device=window.device)
-        made = [self.heads(head, self._call(head, seen))[rows, ends] for head in range(len(self.caches))]
+        made = [self.heads(head, self._call(head, seen)) for head in range(len(self.caches))]
         if not number:
             return
-        logits = self._logits(self.anatomy.normalise(self.model, torch.stack(made[:number], dim=1)))
-        for head in range(number):
-            propose(head, logits[:, head])
+        lasts = torch.stack(made[:number], dim=1)[rows, :, ends]
+        proposer.propose_all(self._logits(self.anatomy.normalise(self.model, lasts)))
 
 
 class ChainedDrafter(Drafter):
@@ -132,7 +142,9 @@ class ChainedDrafter(Drafter):
     def again(self) -> int:
         return max(len(self.caches) - 1, 0)
 
-    def draft(self, seen: Pass, window: Tensor, ends: Tensor, following: Tensor, number: int, propose: Propose) -> None:
+    def draft(
+        self, seen: Pass, window: Tensor, ends: Tensor, following: Tensor, number: int, proposer: Proposer
+    ) -> None:
         rows, width = torch.arange(len(window), device=window.device), window.shape[1]
         tokens = torch.cat([window, window.new_zeros(len(window), len(self.heads) + 1)], dim=1)
         tokens[rows, ends + 1] = following
@@ -141,8 +153,9 @@ class ChainedDrafter(Drafter):
             ahead = embed(tokens[:, head + 1 : head + 1 + width])
             before = self.heads(head, self._call(head, seen), before, ahead)
             if head < number:
-                tokens[rows, ends + head + 2] = propose(head, self._logits(before[rows, ends]))
+                tokens[rows, ends + head + 2] = proposer.propose(head, self._logits(before[rows, ends]))
 
 
-def make_drafter(model: Any) -> Drafter:
-    return ChainedDrafter(model) if isinstance(model.mtp_heads, ChainedHeads) else ParallelDrafter(model)
+def make_drafter(model: Any, rows: int) -> Drafter:
+    kind = ChainedDrafter if isinstance(model.mtp_heads, ChainedHeads) else ParallelDrafter
+    return kind(model, rows)

@@ -24,8 +24,7 @@ def export_chained(model: MTPModel, folder: Path) -> None:
 
     A model of a class that transformers knows to have such layers (DeepSeek-V3, GLM-4.5 …) then drafts with them by
     `from_pretrained(folder).generate(..., use_mtp=True)`. Of another class (Llama, Qwen2 …) one has to say so before it is
-    loaded, for each number N of such a layer: `cls._keys_to_ignore_on_load_unexpected = [r"model\\.layers\\.N\\..*"]`. That also
-    keeps the plain loading from warning.
+    loaded: `cls._keys_to_ignore_on_load_unexpected = layer_names(model)`. That also keeps the plain loading from warning.
 
     Args:
         model: With chained heads; saved in its own type.
@@ -46,6 +45,12 @@ def export_chained(model: MTPModel, folder: Path) -> None:
     # Under the class without heads, as the heads are in the state already.
     super(MTPModel, model).save_pretrained(folder, state_dict=own | renamed)
     _tell_config(folder / "config.json", len(model.mtp_heads))
+
+
+def layer_names(model: MTPModel) -> list[str]:
+    """Patterns of the names of the layers that are exported heads: what a class that knows none has to pass over."""
+    first = len(model.get_submodule(model.mtp_anatomy.layers))
+    return [rf"model\.layers\.{first + number}\..*" for number in range(len(model.mtp_heads))]
 
 
 def _renamed(name: str, first: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from transformers import Cache
 
 from hfrecipes.models.mtp.anatomy import first_tensor
+from hfrecipes.models.mtp.copying import trainable_copy
 
 
 @dataclass
@@ -64,7 +64,7 @@ class ParallelHeads(nn.Module):
 
     def __init__(self, layer: nn.Module, number: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_copy(layer) for _ in range(number))
+        self.layers = nn.ModuleList(trainable_copy(layer) for _ in range(number))
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -87,10 +87,10 @@ class ChainedHeads(nn.Module):
         super().__init__()
         weight = next(norm.parameters())
         width = len(weight)
-        self.layers = nn.ModuleList(_copy(layer) for _ in range(number))
-        self.embedding_norms = nn.ModuleList(_copy(norm) for _ in range(number))
-        self.hidden_norms = nn.ModuleList(_copy(norm) for _ in range(number))
-        self.last_norms = nn.ModuleList(_copy(norm) for _ in range(number))
+        self.layers = nn.ModuleList(trainable_copy(layer) for _ in range(number))
+        self.embedding_norms = nn.ModuleList(trainable_copy(norm) for _ in range(number))
+        self.hidden_norms = nn.ModuleList(trainable_copy(norm) for _ in range(number))
+        self.last_norms = nn.ModuleList(trainable_copy(norm) for _ in range(number))
         self.projections = nn.ModuleList(
             nn.Linear(2 * width, width, bias=False, device=weight.device, dtype=weight.dtype) for _ in range(number)
         )
@@ -109,13 +109,3 @@ class ChainedHeads(nn.Module):
         """
         pair = torch.cat([self.embedding_norms[head](embedded), self.hidden_norms[head](before)], dim=-1)
         return self.last_norms[head](call.run(self.layers[head], self.projections[head](pair)))
-
-
-def _copy(module: nn.Module) -> nn.Module:
-    """A copy that shares nothing with the module, hooks included."""
-    made = copy.deepcopy(module)
-    for part in made.modules():
-        part._forward_hooks.clear()
-        part._forward_pre_hooks.clear()
-        part._backward_hooks.clear()
-    return made

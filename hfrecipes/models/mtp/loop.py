@@ -11,6 +11,7 @@ from transformers.generation import LogitsProcessorList, StoppingCriteriaList
 
 from hfrecipes.models.mtp.acceptance import Acceptance, DraftLength, MTPGenerateOutput
 from hfrecipes.models.mtp.drafting import Pass, make_drafter, watched
+from hfrecipes.models.mtp.proposing import Proposer
 from hfrecipes.models.mtp.results import Records, Stream
 from hfrecipes.models.mtp.slots import Slots
 from hfrecipes.models.mtp.texts import Texts
@@ -45,11 +46,14 @@ class Loop:
         self.max_length = int(criteria.max_length)
         padded = any(hasattr(criterion, "eos_token_id") for criterion in criteria)
         self.texts = Texts(prompts, processors, criteria, self.max_length, heads + 1, _pad(config) if padded else None)
-        self.drafter = make_drafter(model)
+        self.drafter = make_drafter(model, len(prompts))
         self.cache = inputs.pop("past_key_values")
         mask, positions = inputs.pop("attention_mask", None), inputs.pop("position_ids", None)
-        if mask is None and len(prompts) > 1:
-            mask = torch.ones_like(prompts)
+        if len(prompts) > 1:
+            mask = torch.ones_like(prompts) if mask is None else mask
+        elif mask is not None and mask.all():
+            # It says nothing, and costs each layer of the trunk and each head.
+            mask = None
         further = self.texts.tokens.shape[1] - self.texts.prompt
         self.mask = None if mask is None else torch.cat([mask, mask.new_ones(len(mask), further)], dim=1)
         self.positions = None if positions is None else _count_on(positions, len(prompts), further)
@@ -105,19 +109,39 @@ class Loop:
         needed = self.drafts.shape[1] + 1
         if "logits_to_keep" in inputs:
             inputs["logits_to_keep"] = needed
-        inputs = self.model.prepare_inputs_for_generation(
-            window,
-            past_key_values=self.cache,
-            attention_mask=self.slots.with_window(held),
-            is_first_iteration=self.slots.length == 0,
-            **inputs,
-        )
-        logits = self.model(**inputs, return_dict=True).logits[:, -needed:]
+        # Without the book-keeping for gradients that no_grad, under which generate runs, leaves on. What others get to see is
+        # made outside: of what is made inside, autograd takes nothing.
+        with torch.inference_mode():
+            inputs = self.model.prepare_inputs_for_generation(
+                window,
+                past_key_values=self.cache,
+                attention_mask=self.slots.with_window(held),
+                is_first_iteration=self.slots.length == 0,
+                **inputs,
+            )
+            logits = self.model(**inputs, return_dict=True).logits[:, -needed:]
         # As generate does: processors get no half precision, and may write to what they get.
         return logits.to(torch.float32, copy=True)
 
     def _verify(self, logits: Tensor) -> None:
         """Writes accepted drafts, and behind them a token of the model's own."""
+        if self.texts.verdicts_at_once and not self.config.do_sample and self.scores is self.logits is None:
+            judged, accepted = self._judge_at_once(logits)
+        else:
+            judged, accepted = self._judge_in_order(logits)
+        self.acceptance.add(self.drafts.shape[1], judged, accepted)
+        self.length.learn(self.drafts.shape[1], judged, accepted)
+
+    def _judge_at_once(self, logits: Tensor) -> tuple[list[int], list[int]]:
+        """By row, how many drafts were looked at and how many stayed; where no token's score hangs on the one before."""
+        tokens = self.texts.scores_at_once(logits).argmax(-1)
+        right = (tokens[:, :-1] == self.drafts).cumprod(1).sum(1).tolist()
+        written = self.texts.write_many(self.rows, tokens, [number + 1 for number in right])
+        judged = [min(number, self.drafts.shape[1]) for number in written]
+        return judged, [min(pair) for pair in zip(right, written, strict=True)]
+
+    def _judge_in_order(self, logits: Tensor) -> tuple[list[int], list[int]]:
+        """As `_judge_at_once`, token by token."""
         drafts = self.drafts.shape[1]
         judged, accepted = [0] * len(self.rows), [0] * len(self.rows)
         slots = list(range(len(self.rows)))
@@ -131,8 +155,7 @@ class Loop:
             slots = [slot for slot, flag in zip(slots, flags, strict=True) if flag and self.rows[slot] in goes_on]
             if not slots:
                 break
-        self.acceptance.add(drafts, judged, accepted)
-        self.length.learn(drafts, judged, accepted)
+        return judged, accepted
 
     def _judge(self, slots: list[int], place: int, logits: Tensor) -> Verdict:
         rows = [self.rows[slot] for slot in slots]
@@ -156,24 +179,12 @@ class Loop:
         # The last written token has not been through the trunk yet; the one before it is the last that has.
         ends = (last - 1 - places[:, :1]).clamp_min(0)[:, 0]
         following = self.texts.tokens[self.rows].gather(1, last)[:, 0]
-        slots = self._slots_of(rows)
-        drafts: list[Tensor] = []
-        self.proposed = []
+        proposer = Proposer(self.texts, rows, self._slots_of(rows), self.config.do_sample)
         self.drafter.caches = self.drafter.caches[: self.length.awake]
         self.slots.caches = [self.cache, *self.drafter.caches]
-
-        def propose(head: int, logits: Tensor) -> Tensor:
-            scores = self.texts.draft_scores(rows, logits[slots], head)
-            if self.config.do_sample:
-                self.proposed.append(scores.softmax(-1))
-                drafts.append(torch.multinomial(self.proposed[-1], 1)[:, 0])
-            else:
-                drafts.append(scores.argmax(-1))
-            self.texts.place(rows, drafts[-1], head)
-            return torch.zeros_like(following).index_copy_(0, slots, drafts[-1])
-
-        self.drafter.draft(seen, window, ends, following, min(self.length(), room), propose)
-        self.drafts = torch.stack(drafts, dim=1) if drafts else window[slots, :0]
+        with torch.inference_mode():
+            self.drafter.draft(seen, window, ends, following, min(self.length(), room), proposer)
+        self.drafts, self.proposed = proposer.drafts, proposer.chances
 
     def _settle(self, held: Tensor, places: Tensor, again: int) -> None:
         """Leaves in the caches what was accepted, but for the last token, which is new to them, and those that run again."""
@@ -199,6 +210,7 @@ class Loop:
             # The heads have not read the last window: their caches are done with.
             cache, self.slots.caches = self.cache, [self.cache]
             self._settle(held, places, 0)
+            self.slots.own()
         return MTPGenerateOutput(
             sequences=sequences,
             scores=None if self.scores is None else self.scores.steps(steps),

@@ -23,7 +23,8 @@ def split_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
 def write_heads(folder: Path, heads: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Writes heads and what they are: kind and number."""
     whole = {name: tensor.detach().contiguous().cpu() for name, tensor in heads.items()}
-    save_file(whole, folder / FILE, metadata={"format": "pt", WORD: json.dumps(facts)})
+    # One word alone: safetensors writes several in an order that differs from process to process.
+    save_file(whole, folder / FILE, metadata={WORD: json.dumps(facts)})
 
 
 def read_heads(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

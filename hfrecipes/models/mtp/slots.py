@@ -63,6 +63,11 @@ class Slots:
         for layer in self._layers():
             layer.batch_select_indices(rows)
 
+    def own(self) -> None:
+        """Makes states that were computed in inference mode fit for autograd; to be called outside of it."""
+        for layer in self._layers():
+            layer.keys, layer.values = layer.keys.clone(), layer.values.clone()
+
     def _close_gaps(self) -> None:
         """Moves what is alive to the end, in its order, once there are many gaps."""
         assert self.mask is not None

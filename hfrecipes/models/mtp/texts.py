@@ -50,6 +50,8 @@ class Texts:
         lengths: Of the rows, prompt and padding before it included.
         max_length: Of the longest row there will be.
         ended: By row, its length when a stopping criterion said so; None before.
+        drafts_at_once: Processors read no text, so the drafts of several heads may be made before any of them is placed.
+        verdicts_at_once: Neither processors nor criteria read text, so many tokens may be written at a time (`write_many`).
 
     Args:
         prompts: `(rows, tokens)`.
@@ -81,6 +83,9 @@ class Texts:
         # it sees accepted text only, each place once, as under `generate`.
         own = [each for each in processors if type(each).__module__.startswith("transformers.")]
         self._draft_processors = LogitsProcessorList(own)
+        self._blind = all(type(each) in _BLIND for each in processors)
+        self.drafts_at_once = all(type(each) in _BLIND for each in own)
+        self.verdicts_at_once = self._blind and all(_looks_at_one(each, max_length) for each in criteria)
 
     def open_rows(self) -> list[int]:
         """Those that go on."""
@@ -114,6 +119,41 @@ class Texts:
             self.ended[row] = self.lengths[row]
         return ending
 
+    def write_many(self, rows: list[int], tokens: Tensor, numbers: list[int]) -> list[int]:
+        """Adds tokens to rows, as many as `write` would have one by one; only where `verdicts_at_once`.
+
+        Args:
+            rows: That get some.
+            tokens: `(len(rows), width)`.
+            numbers: How many of them each row gets, if it does not end before.
+
+        Returns:
+            How many each row got.
+        """
+        starts = torch.tensor([self.lengths[row] for row in rows], device=tokens.device)
+        places = starts[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
+        # Behind a row's length stands filling, so what it does not get may stand there too.
+        self.tokens[self._index(rows)[:, None], places] = tokens
+        lasts = self._first_ends(tokens)
+        written = []
+        for row, number, last in zip(rows, numbers, lasts, strict=True):
+            got = min(number, last, self.max_length - self.lengths[row])
+            self.lengths[row] += got
+            if got == last or self.lengths[row] == self.max_length:
+                self.ended[row] = self.lengths[row]
+            written.append(got)
+        return written
+
+    def _first_ends(self, tokens: Tensor) -> list[int]:
+        """By row, how many tokens there are up to the first that ends it; more than there are where none does."""
+        width = tokens.shape[1]
+        ends = [criterion for criterion in self._criteria if type(criterion) is EosTokenCriteria]
+        if not ends:
+            return [width + 1] * len(tokens)
+        found = torch.stack([torch.isin(tokens, each.eos_token_id.to(tokens.device)) for each in ends]).any(0)
+        after = torch.arange(1, width + 1, device=tokens.device)
+        return torch.where(found, after, width + 1).amin(1).tolist()
+
     def place(self, rows: list[int], tokens: Tensor, ahead: int) -> None:
         """Puts tokens behind the ends of rows, so many places ahead, without counting them in."""
         places = torch.tensor([self.lengths[row] + ahead for row in rows], device=tokens.device)
@@ -140,6 +180,18 @@ class Texts:
         """As `scores`, behind drafts that were placed so far ahead."""
         return self._process(self._draft_processors, rows, logits, ahead)
 
+    def scores_at_once(self, logits: Tensor) -> Tensor:
+        """As `scores`, of many places of each row; only where `verdicts_at_once`.
+
+        Args:
+            logits: `(rows, places, vocabulary)`; may be written to.
+        """
+        return self._process_blindly(self._processors, logits)
+
+    def draft_scores_at_once(self, logits: Tensor) -> Tensor:
+        """As `draft_scores`, of many heads; only where `drafts_at_once`."""
+        return self._process_blindly(self._draft_processors, logits)
+
     def settled(self) -> Tensor:
         """All rows up to `common`, `(rows, common)`; what has ended is padded."""
         tokens = self.tokens[:, : self.common()].clone()
@@ -157,13 +209,18 @@ class Texts:
         if not processors:
             return logits
         lengths = {self.lengths[row] + ahead for row in rows}
-        if all(type(each) in _BLIND for each in processors):
+        if self._blind:
             return processors(self.tokens[rows, : min(lengths)], logits)
         if len(rows) < len(self.tokens):
             # They may have been made for all rows.
             logits = logits.new_zeros(len(self.tokens), logits.shape[1]).index_copy_(0, self._index(rows), logits)
         made = {length: processors(self.tokens[:, :length], logits.clone()) for length in lengths}
         return torch.stack([made[self.lengths[row] + ahead][row] for row in rows])
+
+    def _process_blindly(self, processors: LogitsProcessorList, logits: Tensor) -> Tensor:
+        if not processors:
+            return logits
+        return processors(self.tokens[:, : self.prompt], logits.flatten(0, 1)).view_as(logits)
 
     def _index(self, rows: list[int]) -> Tensor:
         return torch.tensor(rows, device=self.tokens.device)
@@ -180,6 +237,13 @@ class Texts:
                     said = criterion(self.tokens[:, :length], scores(length)).tolist()
                     stopped |= {row for row in rows if self.lengths[row] == length and said[row]}
         return sorted(stopped)
+
+
+def _looks_at_one(criterion: Any, max_length: int) -> bool:
+    """Whether it looks at each token alone, or at the length that is known here."""
+    if type(criterion) is MaxLengthCriteria:
+        return criterion.max_length == max_length
+    return type(criterion) is EosTokenCriteria
 
 
 def _rows_of(flags: Tensor, rows: Iterable[int]) -> set[int]:

@@ -61,7 +61,7 @@ def test_loss_and_every_gradient_are_those_of_all_logits_written_out(family: str
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+@pytest.mark.parametrize("family", list(FAMILIES))
 def test_padding_and_heads_that_count_differently_or_nothing(family: str, kind: str) -> None:
     model = with_heads(family, kind)
     mask = torch.ones(2, 10, dtype=torch.long)
@@ -76,6 +76,33 @@ def test_padding_and_heads_that_count_differently_or_nothing(family: str, kind: 
     assert output.head_losses[2] == output.head_targets[2] == 0
     output.loss.backward()
     assert all(parameter.grad is None for parameter in model.mtp_heads.layers[1].parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_padded_micro_batches_add_up_to_the_gradients_of_one_batch(family: str, kind: str) -> None:
+    """Masked unevenly and padded: each micro-batch is divided by the tokens of all."""
+    model = with_heads(family, kind, torch.float32)
+    model.mtp_weights = [1.0, 0.3, 0.1]
+    ids = torch.randint(5, VOCABULARY, (4, 10), generator=torch.Generator().manual_seed(3))
+    mask = torch.ones_like(ids)
+    for row, length in enumerate((10, 7, 4, 9)):
+        mask[row, length:] = 0
+    labels = ids.masked_fill(mask == 0, -100)
+    labels[0, :8] = labels[3, :1] = -100
+    num_items = int((labels[:, 1:] != -100).sum())
+    found = []
+    for size in (4, 1):
+        model.zero_grad()
+        for part in range(0, 4, size):
+            chosen = slice(part, part + size)
+            given = {"input_ids": ids[chosen], "labels": labels[chosen], "attention_mask": mask[chosen]}
+            model(**given, num_items_in_batch=num_items).loss.backward()
+        found.append({name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None})
+    whole, pieces = found
+    assert whole.keys() == pieces.keys() and any(name.startswith("mtp_heads.") for name in whole)
+    error = sum(float((pieces[name] - whole[name]).square().sum()) for name in whole)
+    assert error**0.5 <= 1e-6 * sum(float(each.square().sum()) for each in whole.values()) ** 0.5
 
 
 @pytest.mark.parametrize("kind", KINDS)

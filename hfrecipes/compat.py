@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 
 def trl_chat_templates() -> Path | None:
@@ -16,3 +17,24 @@ def trl_chat_templates() -> Path | None:
         [] if spec is None else [Path(place) / "chat_templates" for place in spec.submodule_search_locations or ()]
     )
     return next((folder for folder in folders if folder.is_dir()), None)
+
+
+def trl_prepare_deepspeed(model: Any, accelerator: Any) -> Any:
+    """A model that is not trained, under the DeepSpeed settings of the one that is."""
+    from trl.models.utils import prepare_deepspeed
+
+    return prepare_deepspeed(model, accelerator)
+
+
+def trl_prepare_fsdp(model: Any, accelerator: Any) -> Any:
+    """A model that is not trained, split by FSDP as the one that is."""
+    from trl.models.utils import prepare_fsdp
+
+    return prepare_fsdp(model, accelerator)
+
+
+def trl_unwrap_for_generation(model: Any, accelerator: Any) -> Any:
+    """A context that gives a model without wrappers, its weights gathered under ZeRO-3."""
+    from trl.models.utils import unwrap_model_for_generation
+
+    return unwrap_model_for_generation(model, accelerator)

@@ -1,0 +1,173 @@
+"""Log-probabilities and entropies straight from hidden states, in chunks: logits of all tokens never exist at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+# Logits of a chunk: 2**20 numbers are 4 MiB in float32, about what a processor's cache holds.
+_CHUNK_LOGITS = 2**20
+
+
+def linear_token_scores(
+    hidden: Tensor,
+    weight: Tensor,
+    tokens: Tensor,
+    *,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    temperature: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of each token, and entropy of the distribution it was drawn from.
+
+    Logits are `softcap(scale * (hidden @ weight.T + bias)) / temperature`. What is kept for the gradient is of the size of
+    `hidden`: a log-probability's derivative by its hidden state is known as soon as it is computed. Only where `weight` is
+    trained are the logits made a second time.
+
+    Args:
+        hidden: `(tokens, width)`.
+        weight: `(vocabulary, width)`.
+        tokens: `(tokens,)` int64.
+        bias: `(vocabulary,)`.
+        softcap: Gemma's: logits become `softcap * tanh(logits / softcap)`.
+        scale: Granite's and Cohere's: logits are multiplied by it, before the softcap.
+        temperature: Of sampling.
+
+    Returns:
+        Both `(tokens,)` in float32 or finer; the entropies, in nats, have no gradient.
+    """
+    return _LinearTokenScores.apply(hidden, weight, bias, tokens, softcap, scale, temperature)
+
+
+def chunked_token_scores(
+    hidden: Tensor, output_logits: Callable[[Tensor], Tensor], tokens: Tensor, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """The same through a function that gives the logits, whatever is inside it (an adapter, quantised weights).
+
+    Each chunk is computed twice where there is a gradient: its logits are thrown away, and made again for it.
+
+    Args:
+        hidden: `(tokens, width)`.
+        output_logits: From `(chunk, width)` to `(chunk, vocabulary)`, softcap and scale included, temperature not.
+        tokens: `(tokens,)`.
+        temperature: Of sampling.
+    """
+
+    def of_chunk(part: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        logits = _fine(output_logits(part)) / temperature
+        normaliser = logits.logsumexp(1)
+        with torch.no_grad():
+            entropy = normaliser - (torch.softmax(logits, 1) * logits).sum(1)
+        return logits.gather(1, wanted[:, None])[:, 0] - normaliser, entropy
+
+    with torch.no_grad():
+        vocabulary = output_logits(hidden[:1]).shape[-1]
+    size = _chunk_rows(vocabulary)
+    keep = torch.is_grad_enabled()
+    parts = [
+        checkpoint(of_chunk, *chunk, use_reentrant=False) if keep else of_chunk(*chunk)
+        for chunk in zip(hidden.split(size), tokens.split(size), strict=True)
+    ]
+    return torch.cat([logps for logps, _ in parts]), torch.cat([entropies for _, entropies in parts])
+
+
+class _LinearTokenScores(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        tokens: Tensor,
+        softcap: float | None,
+        scale: float,
+        temperature: float,
+    ) -> tuple[Tensor, Tensor]:
+        settings = softcap, scale, temperature
+        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        fine = torch.promote_types(hidden.dtype, torch.float32)
+        logps, entropies = (torch.empty(len(hidden), dtype=fine, device=hidden.device) for _ in range(2))
+        slopes = torch.empty_like(hidden) if wants_hidden else None
+        for start in range(0, len(hidden), _chunk_rows(len(weight))):
+            rows = slice(start, start + _chunk_rows(len(weight)))
+            logits, squashed = _logits(hidden[rows], weight, bias, *settings)
+            chosen = logits.gather(1, tokens[rows, None])
+            normaliser = logits.logsumexp(1, keepdim=True)
+            logps[rows] = (chosen - normaliser)[:, 0]
+            shares = torch.exp(logits - normaliser)
+            entropies[rows] = normaliser[:, 0] - torch.linalg.vecdot(shares, logits)
+            if wants_hidden:
+                slopes[rows] = _by_product(shares, squashed, tokens[rows], scale, temperature).to(hidden.dtype) @ weight
+        ctx.save_for_backward(slopes, *((hidden, weight, bias, tokens) if wants_weight or wants_bias else (None,) * 4))
+        ctx.settings = settings
+        ctx.mark_non_differentiable(entropies)
+        return logps, entropies
+
+    @staticmethod
+    def backward(ctx: Any, by_logps: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        slopes, hidden, weight, bias, tokens = ctx.saved_tensors
+        by_hidden = None if slopes is None else slopes * by_logps[:, None].to(slopes.dtype)
+        by_weight = by_bias = None
+        if hidden is not None:
+            by_weight, by_bias = _by_parameters(hidden, weight, bias, tokens, by_logps, ctx.settings)
+        return by_hidden, by_weight, by_bias, None, None, None, None
+
+
+def _logits(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, softcap: float | None, scale: float, temperature: float
+) -> tuple[Tensor, Tensor | None]:
+    """Logits `(rows, vocabulary)`; and with a softcap, the hyperbolic tangent in it."""
+    product = functional.linear(hidden, weight, bias)
+    logits = _fine(product).mul_(scale)
+    if softcap is None:
+        return logits.div_(temperature), None
+    squashed = torch.tanh(logits.div_(softcap))
+    return squashed * (softcap / temperature), squashed
+
+
+def _by_product(shares: Tensor, squashed: Tensor | None, tokens: Tensor, scale: float, temperature: float) -> Tensor:
+    """Derivative of each log-probability by the product with the output matrix; takes the memory of `shares`."""
+    slope = shares.neg_()
+    slope.scatter_add_(1, tokens[:, None], slope.new_ones(len(tokens), 1))
+    if squashed is not None:
+        slope.mul_(squashed.square_().neg_().add_(1))
+    return slope.mul_(scale / temperature)
+
+
+def _by_parameters(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    tokens: Tensor,
+    by_logps: Tensor,
+    settings: tuple[float | None, float, float],
+) -> tuple[Tensor, Tensor | None]:
+    fine = torch.promote_types(hidden.dtype, torch.float32)
+    by_weight = torch.zeros_like(weight, dtype=fine)
+    by_bias = None if bias is None else torch.zeros_like(bias, dtype=fine)
+    for start in range(0, len(hidden), _chunk_rows(len(weight))):
+        rows = slice(start, start + _chunk_rows(len(weight)))
+        logits, squashed = _logits(hidden[rows], weight, bias, *settings)
+        slope = _by_product(torch.softmax(logits, 1), squashed, tokens[rows], *settings[1:])
+        slope.mul_(by_logps[rows, None])
+        if by_bias is not None:
+            by_bias += slope.sum(0)
+        if hidden.dtype == fine:
+            by_weight.addmm_(slope.T, hidden[rows])
+        else:
+            by_weight += slope.to(hidden.dtype).T @ hidden[rows]
+    return by_weight.to(weight.dtype), None if by_bias is None else by_bias.to(bias.dtype)
+
+
+def _chunk_rows(vocabulary: int) -> int:
+    return max(_CHUNK_LOGITS // vocabulary, 1)
+
+
+def _fine(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 from hfrecipes.data.cells import Cells
 from hfrecipes.data.hashing import stable_key
-from hfrecipes.data.messages import Message, kind_of, markup_fault, text_fault, turn
+from hfrecipes.data.messages import Message, is_missing, kind_of, markup_fault, text_fault, turn
 from hfrecipes.data.templates import draw_template
 from hfrecipes.recipe.problem import Problem, RecipeError
 
@@ -23,6 +24,10 @@ PAIRS: dict[str, Callable[[int], list[tuple[int, int]]]] = {
     "adjacent": lambda count: list(pairwise(range(count))),
     "best_worst": lambda count: [(0, count - 1)],
 }
+# What all answers of a ranking are asked for together, in one example, is not a pair.
+TOGETHER = "together"
+# Columns that hold the answers of a ranking, and those that say how good each is.
+_ANSWERS, _RANKS, _SCORES = ("answers", "responses", "completions"), "ranks", "scores"
 # How the dialogues of Anthropic's HH are written (Bai et al. 2022): one text with these before each turn.
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
@@ -36,8 +41,23 @@ class Compared:
     pairs: list[tuple[Part, Part]]
 
 
+def comparison_examples(cells: Cells, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The examples of a row that is a preference or a ranking, whichever its columns say.
+
+    As TRL takes them, texts stay texts and turns stay turns, unless the recipe says `conversational`.
+
+    Raises:
+        RecipeError: as for the two; the row is neither.
+    """
+    if spec.get("conversational") is None and spec.get("templates") is None:
+        spec = {**spec, "conversational": not _is_plain(cells)}
+    if "chosen" in cells.values or "rejected" in cells.values or not _answers_column(cells):
+        return preference_examples(cells, spec)
+    return ranking_examples(cells, spec)
+
+
 def preference_examples(cells: Cells, spec: dict[str, Any]) -> list[dict[str, Any]]:
-    """The example `{"prompt", "chosen", "rejected"}` of a row with these columns.
+    """The example `{"prompt", "chosen", "rejected"}` of a row with these columns, and its `margin` where it has one.
 
     Without a `prompt`, or where the answers repeat it, it is what the two conversations begin with in common.
 
@@ -52,42 +72,100 @@ def preference_examples(cells: Cells, spec: dict[str, Any]) -> list[dict[str, An
         fault = f"is {kind_of(rejected)} and chosen {kind_of(chosen)}: both are strings, or both are lists of messages"
         raise cells.error("rejected", fault)
     if isinstance(chosen, str) and isinstance(rejected, str):
-        return _examples(cells, spec, _of_texts(cells, chosen, rejected, conversational))
-    return _examples(cells, spec, _of_conversations(cells, chosen, rejected))
+        found = _of_texts(cells, chosen, rejected, conversational)
+    else:
+        found = _of_conversations(cells, chosen, rejected)
+    margin = (
+        {} if is_missing(cells.values.get("margin")) else {"margin": _number(cells, "margin", cells.cell("margin"))}
+    )
+    return [example | margin for example in _examples(cells, spec, found)]
 
 
 def ranking_examples(cells: Cells, spec: dict[str, Any]) -> list[dict[str, Any]]:
     """Examples `{"prompt", "chosen", "rejected", "group"}` of a row with a `prompt` and its `answers`, best first.
 
     `group` is the same for all pairs of a prompt, in whichever rows, so that a split or a batch can keep them together.
+    `ranks` (the lowest is the best) or `scores` (the highest is) put the answers in an order of their own, in which some may
+    be tied: tied ones make no pair. With `pairs: together`, and where all are tied, the row makes one example
+    `{"prompt", "answers", "ranks", "group"}`.
 
     Raises:
         RecipeError: as for preferences; fewer than two answers, or two that are the same.
     """
-    prompt, found = cells.text_or_messages("prompt"), cells.cell("answers")
+    column = _answers_column(cells) or "answers"
+    prompt, found = cells.text_or_messages("prompt"), cells.cell(column)
     if not isinstance(found, list):
-        raise cells.error("answers", f"is {kind_of(found)} where a list, best first, is expected")
+        raise cells.error(column, f"is {kind_of(found)} where a list, best first, is expected")
     if len(found) < 2:
-        raise cells.error("answers", f"is a list of {len(found)}, and a ranking compares two answers or more")
-    answers = [_answer(cells, number, answer) for number, answer in enumerate(found, start=1)]
+        raise cells.error(column, f"is a list of {len(found)}, and a ranking compares two answers or more")
+    answers = [_answer(cells, column, number, answer) for number, answer in enumerate(found, start=1)]
     for first, second in combinations(range(len(answers)), 2):
         if answers[first] == answers[second]:
-            raise cells.error("answers", f"has the same answer twice, as {first + 1} and {second + 1}")
-    pairs = [(answers[better], answers[worse]) for better, worse in PAIRS[spec.get("pairs") or "all"](len(answers))]
+            raise cells.error(column, f"has the same answer twice, as {first + 1} and {second + 1}")
+    ranks = _ranks(cells, len(answers))
+    order = sorted(range(len(answers)), key=ranks.__getitem__)
+    answers, ranks = [answers[place] for place in order], [ranks[place] for place in order]
     group = f"{stable_key(json.dumps(prompt, sort_keys=True)):016x}"
-    return [example | {"group": group} for example in _examples(cells, spec, Compared(prompt, pairs))]
+    asked = spec.get("pairs") or "all"
+    if asked == TOGETHER or ranks[0] == ranks[-1]:
+        return [_whole_ranking(cells, spec, prompt, answers) | {"ranks": ranks, "group": group}]
+    pairs = [(better, worse) for better, worse in PAIRS[asked](len(answers)) if ranks[better] < ranks[worse]]
+    compared = Compared(prompt, [(answers[better], answers[worse]) for better, worse in pairs])
+    return [example | {"group": group} for example in _examples(cells, spec, compared)]
 
 
-def _answer(cells: Cells, number: int, answer: Any) -> Part:
+def _whole_ranking(cells: Cells, spec: dict[str, Any], prompt: Part, answers: list[Part]) -> dict[str, Any]:
+    """The prompt and all answers as turns or as plain text."""
+    best = _examples(cells, spec, Compared(prompt, [(answers[0], other) for other in answers[1:]]))
+    return {"prompt": best[0]["prompt"], "answers": [best[0]["chosen"], *(each["rejected"] for each in best)]}
+
+
+def _answers_column(cells: Cells) -> str | None:
+    return next((name for name in _ANSWERS if name in cells.values), None)
+
+
+def _is_plain(cells: Cells) -> bool:
+    """Whether a row of answers holds no messages: neither in its prompt nor in its answers."""
+    parts = [cells.values.get(name) for name in ("prompt", "chosen", "rejected")]
+    column = _answers_column(cells)
+    answers = cells.values[column] if column else []
+    parts += answers if isinstance(answers, list) else []
+    system = cells.values.get("system")
+    return is_missing(system) and not any(isinstance(part, list | dict) for part in parts)
+
+
+def _ranks(cells: Cells, count: int) -> list[int]:
+    """The place of each answer, 0 for the best; tied ones have the same."""
+    name = next((name for name in (_RANKS, _SCORES) if not is_missing(cells.values.get(name))), None)
+    if name is None:
+        return list(range(count))
+    said = cells.cell(name)
+    if not isinstance(said, list) or len(said) != count:
+        shown = f"a list of {len(said)}" if isinstance(said, list) else kind_of(said)
+        raise cells.error(name, f"is {shown} where one number for each of {count} answers is expected")
+    values = [_number(cells, name, value) for value in said]
+    best_first = sorted(set(values), reverse=name == _SCORES)
+    return [best_first.index(value) for value in values]
+
+
+def _number(cells: Cells, name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise cells.error(name, f"holds {kind_of(value)} where a number is expected")
+    if not math.isfinite(value):
+        raise cells.error(name, f"holds {value}, which is no number to compare by")
+    return float(value)
+
+
+def _answer(cells: Cells, column: str, number: int, answer: Any) -> Part:
     """One answer of a ranking: a text, a message, or a list of messages."""
     if isinstance(answer, str):
         if fault := text_fault(answer) or markup_fault(answer):
-            raise cells.error("answers", f"{fault} (answer {number})")
+            raise cells.error(column, f"{fault} (answer {number})")
         return answer
     turns = [answer] if isinstance(answer, dict) else answer
     if not isinstance(turns, list):
-        raise cells.error("answers", f"is {kind_of(answer)} where a string or messages are expected (answer {number})")
-    return _beginning_with_assistant(cells, "answers", cells.messages("answers", turns))
+        raise cells.error(column, f"is {kind_of(answer)} where a string or messages are expected (answer {number})")
+    return _beginning_with_assistant(cells, column, cells.messages(column, turns))
 
 
 def _of_texts(cells: Cells, chosen: str, rejected: str, conversational: bool) -> Compared:

@@ -14,6 +14,7 @@ from typing import Any
 
 from hfrecipes.data import mining
 from hfrecipes.data.hashing import SPLITS, sha256_of_texts
+from hfrecipes.data.mined_preferences import RANKS, mine_preferences, mine_rankings
 from hfrecipes.data.mining import Piece
 from hfrecipes.data.row import Row, Source
 from hfrecipes.data.store import make_once
@@ -30,13 +31,14 @@ _MINERS: dict[str, Callable[[Path], Iterator[Piece]]] = {
     "python_prose": mining.mine_prose,
     "python_docstrings": mining.mine_docstrings,
 }
-NAMES = tuple(_MINERS)
+PREFERENCES, RANKINGS = "python_preferences", "python_rankings"
+NAMES = (*_MINERS, PREFERENCES, RANKINGS)
 
 
 def open_embedded(spec: dict[str, Any], where: str) -> Source:
-    """`python_code`, `python_prose` or `python_docstrings`.
+    """One of `NAMES`.
 
-    Files of the standard library are split 90, 5 and 5 % by a hash of their path, the same for all three: what is
+    Files of the standard library are split 90, 5 and 5 % by a hash of their path, the same for all: what is
     trained on in one is never tested on in another.
 
     Raises:
@@ -50,31 +52,48 @@ def open_embedded(spec: dict[str, Any], where: str) -> Source:
             fix = f"remove it: {name} is the running Python's, whose version is in run.json"
             raise RecipeError(Problem(where, f"{name} has no {word}", fix))
 
-    def pieces() -> list[Piece]:
-        return [piece for piece in mined(name) if split in (None, piece.split)]
+    def groups() -> list[Group]:
+        return [group for group in _grouped(name) if split in (None, group[0].split)]
 
     def read() -> Iterator[Row]:
-        return (Row(f"{name}: {piece.file}:{piece.line}", _values(piece)) for piece in pieces())
+        return (Row(f"{name}: {group[0].file}:{group[0].line}", _values(name, group)) for group in groups())
 
     def hash_content() -> str:
-        return sha256_of_texts(part for piece in pieces() for part in (piece.file, piece.text, piece.summary))
+        parts = (part for group in groups() for piece in group for part in (piece.file, piece.text, piece.summary))
+        return sha256_of_texts(parts)
 
     return Source(name, split, _LICENSE, True, read, hash_content, where, spec.get("limit"))
 
 
-def _values(piece: Piece) -> dict[str, Any]:
+# A piece, and those whose answers it is compared with.
+Group = tuple[Piece, ...]
+
+
+def _grouped(name: str) -> list[Group]:
+    if name == PREFERENCES:
+        return list(mine_preferences(mined("python_docstrings")))
+    if name == RANKINGS:
+        return [(piece, *others) for piece, others in mine_rankings(mined("python_docstrings"))]
+    return [(piece,) for piece in mined(name)]
+
+
+def _values(name: str, group: Group) -> dict[str, Any]:
+    piece = group[0]
     if not piece.summary:
         return {"text": piece.text}
     question = f"{mining.INSTRUCTION}\n\n```python\n{piece.text}\n```"
-    return {
-        "prompt": [{"role": "user", "content": question}],
-        "completion": [{"role": "assistant", "content": piece.summary}],
-    }
+    prompt = [{"role": "user", "content": question}]
+    answers = [[{"role": "assistant", "content": each.summary}] for each in group]
+    if name == PREFERENCES:
+        return {"prompt": prompt, "chosen": answers[0], "rejected": answers[1]}
+    if name == RANKINGS:
+        return {"prompt": prompt, "answers": answers, "ranks": list(RANKS)}
+    return {"prompt": prompt, "completion": answers[0]}
 
 
-@lru_cache(maxsize=len(NAMES))
+@lru_cache(maxsize=len(_MINERS))
 def mined(name: str) -> list[Piece]:
-    """All pieces of an embedded source, from the cache where this Python was mined before."""
+    """All pieces of one of the sources that are mined, from the cache where this Python was mined before."""
     root = mining.library_folder()
     if name == "python_code":
         return list(mining.mine_code(root))  # reading files again is as fast as reading a cache of them

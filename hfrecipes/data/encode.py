@@ -12,6 +12,7 @@ from hfrecipes.data.formats import Example, is_conversational
 from hfrecipes.data.rendering import Renderer, ended
 from hfrecipes.data.settings import EncodeSettings
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.tokenization.chat import has_generation_markers
 from hfrecipes.tokenization.tokenizer import Tokenizer, training_chat_template
 
 IGNORED = -100
@@ -39,6 +40,11 @@ class EncodedExample:
     @property
     def supervised_tokens(self) -> int:
         return len(self.labels) - self.labels.count(IGNORED)
+
+    @property
+    def longest(self) -> int:
+        """Tokens that it had before it was cut."""
+        return len(self.input_ids) + self.truncated_tokens
 
 
 def encode_examples(
@@ -107,25 +113,23 @@ def _draft(example: Example, tokenizer: Tokenizer, settings: EncodeSettings, whe
 def _draft_chat(
     example: Example, tokenizer: Tokenizer, settings: EncodeSettings, where: str, completion_only: bool
 ) -> _Draft:
-    renderer = Renderer(example, tokenizer, where, _template(tokenizer, settings, where))
-    rendered = renderer.render(example.get("messages") or example["prompt"] + example["completion"])
+    template = _template(tokenizer, settings)
+    renderer = Renderer(example, tokenizer, where, template)
+    messages = example.get("messages") or example["prompt"] + example["completion"]
+    unmarked = settings.assistant_only_loss and not has_generation_markers(template or tokenizer.chat_template)
+    rendered = renderer.render_turns(messages) if unmarked else renderer.render(messages)
     prompt = renderer.render(example["prompt"], add_generation_prompt=True).text if completion_only else None
     spans = rendered.assistant_spans if settings.assistant_only_loss else None
     # The template writes BOS and the ends of turns itself.
     return _Draft(rendered.text, False, prompt, spans)
 
 
-def _template(tokenizer: Tokenizer, settings: EncodeSettings, where: str) -> str | None:
+def _template(tokenizer: Tokenizer, settings: EncodeSettings) -> str | None:
     """The template to use instead of the tokenizer's own: TRL's marked version, where turns must be told apart."""
     template = tokenizer.chat_template
     if not settings.assistant_only_loss or template is None or tokenizer.has_generation_markers:
         return None
-    marked = training_chat_template(template)
-    if marked is None:
-        message = "assistant_only_loss needs a chat template with {% generation %} markers, and this one has none"
-        fix = "give data as prompt and completion, or a tokenizer whose template has the markers"
-        raise RecipeError(Problem(where, message, fix))
-    return marked
+    return training_chat_template(template)
 
 
 def _encode(texts: list[tuple[str, bool]], tokenizer: Tokenizer) -> list[Encoding]:

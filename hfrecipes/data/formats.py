@@ -9,6 +9,7 @@ from typing import Any
 from hfrecipes.data.cells import MEND, rename
 from hfrecipes.data.functions import apply_function, function_fingerprint, load_function
 from hfrecipes.data.messages import check_cell, is_missing, kind_of, listed, markup_fault, strings, usual_words
+from hfrecipes.data.prompts import prompt_example
 from hfrecipes.data.tasks import task_examples
 from hfrecipes.recipe.problem import Problem, RecipeError
 
@@ -28,6 +29,8 @@ TYPES = "text; messages; prompt and completion (strings, or lists of messages)"
 # Which columns make which type, the one that is looked for first first.
 _TYPE_COLUMNS = (("prompt", "completion"), ("messages",), ("text",))
 _PARTS = ("messages", "prompt", "completion", "chosen", "rejected")
+# The parts that are lists of such parts.
+_LISTS = ("answers",)
 _EXTRAS = ("tools", "chat_template_kwargs")
 # Words of a template that are given by the row and the recipe, not by chat_template_kwargs.
 _GIVEN_WORDS = frozenset({"messages", "tools", "add_generation_prompt", "chat_template"})
@@ -49,8 +52,10 @@ def to_examples(
         folder: The recipe's folder, in which the file of a `format` function may lie.
 
     Returns:
-        `{"text"}`, `{"messages"}`, `{"prompt", "completion"}` or `{"prompt", "chosen", "rejected"}`, with `group` beside
-        for the pairs of a ranking, and with `kind` where the recipe or the row says one; no tokenizer reads these two.
+        `{"text"}`, `{"messages"}`, `{"prompt", "completion"}`, `{"prompt", "chosen", "rejected"}` (with `margin` where the row
+        says one) or, for a ranking that stays together, `{"prompt", "answers", "ranks"}`; with `group` beside for rankings, and
+        with `kind` where the recipe or the row says one. Where only prompts are wanted, `{"prompt", "columns"}`. No tokenizer
+        reads `margin`, `ranks`, `group`, `columns` and `kind`.
 
     Raises:
         RecipeError: the columns make no example, or a cell is None, empty or of the wrong type.
@@ -61,12 +66,22 @@ def to_examples(
     if spec.get("format"):
         values = apply_function(spec["format"], folder, values, where)
     values = _to_messages(values)
-    if spec.get("task") or spec.get("templates"):
+    if spec.get("prompts"):
+        implicit = "prompt" not in values and {"chosen", "rejected"} <= values.keys()
+        spec = {**spec, "task": "comparison"} if implicit and not _is_made(spec) else spec
+        made = task_examples(values, spec, where)[0] if _is_made(spec) else None
+        return [prompt_example(values, made, where) | ({"kind": kind} if kind else {})]
+    if _is_made(spec):
         examples = task_examples(values, spec, where)
     else:
         examples = [_by_columns(values, spec.get("columns") or {}, where)]
     beside = _extras(values, where) | ({"kind": kind} if kind else {})
     return [example | beside for example in examples]
+
+
+def _is_made(spec: dict[str, Any]) -> bool:
+    """Whether the recipe says what rows are; else their columns do."""
+    return bool(spec.get("task") or spec.get("templates"))
 
 
 def to_example(values: dict[str, Any], spec: dict[str, Any], where: str = "", folder: Path | None = None) -> Example:
@@ -92,6 +107,7 @@ def example_texts(example: Example) -> list[str]:
     if "text" in example:
         return [example["text"]]
     parts = [example[name] for name in _PARTS if name in example]
+    parts += [part for name in _LISTS for part in example.get(name, ())]
     messages = [message for part in parts if isinstance(part, list) for message in part]
     contents = [message.get("content") for message in messages]
     return [text for text in [*contents, *parts] if isinstance(text, str)]

@@ -15,10 +15,18 @@ from hfrecipes.data.formats import Example, example_texts
 from hfrecipes.data.progress import track
 from hfrecipes.data.refine import Refinery, refinement_fingerprint
 from hfrecipes.data.row import Row, Source
-from hfrecipes.data.settings import EncodeSettings, PackSettings, describe, pack_settings, sft_settings
+from hfrecipes.data.settings import (
+    CompareSettings,
+    EncodeSettings,
+    PackSettings,
+    PromptSettings,
+    RowSettings,
+    describe,
+    row_settings,
+)
 from hfrecipes.data.sources import open_sources
 from hfrecipes.data.store import load_rows, make_once, write_rows
-from hfrecipes.data.streams import best_fit_rows, encoded_rows, packed_rows
+from hfrecipes.data.streams import best_fit_rows, compared_rows, encoded_rows, packed_rows, prompted_rows
 from hfrecipes.data.tally import Tally
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -59,8 +67,9 @@ class Prepared:
     """The rows of a run.
 
     Args:
-        train: `datasets.Dataset` with `input_ids`, `labels` and, for packed rows kept apart, `position_ids`; None where
-            the recipe names no training data.
+        train: `datasets.Dataset` with `input_ids`, `labels` and, for packed rows kept apart, `position_ids`; for answers that
+            are compared `seq_lengths` and `ranks`, one for each answer, and `margin`; prompts have `input_ids` and `given` (see
+            `PromptRows`); None where there is no training data.
         eval: The same by name (`python_docstrings/validation`), with `num_bytes` beside.
         test: As `eval`.
         facts: The entries under `data` in run.json.
@@ -94,7 +103,7 @@ def prepare(recipe: Recipe, tokenizer: Tokenizer, cache: Path | None = None) -> 
     prepared anew, which `warnings` says to the process that did it.
 
     Args:
-        recipe: Of kind `sft` or `pretrain`.
+        recipe: Of a kind that trains.
         tokenizer: The model's.
         cache: Folder for prepared rows; `cache_folder()` by default.
 
@@ -102,7 +111,7 @@ def prepare(recipe: Recipe, tokenizer: Tokenizer, cache: Path | None = None) -> 
         RecipeError: naming the file and row that cannot be used, or a cache that cannot be written.
     """
     opened = {role: open_sources(recipe, role) for role in ROLES}
-    settings = sft_settings(recipe) if recipe.kind == "sft" else pack_settings(recipe)
+    settings = row_settings(recipe)
     fingerprint = _fingerprint(recipe, opened, tokenizer, settings)
     folder = (cache or cache_folder()) / "prepared" / fingerprint
     damage = make_once(folder, lambda draft: _write(draft, recipe, opened, tokenizer, settings))
@@ -157,9 +166,7 @@ def _told(damage: list[str]) -> list[str]:
     return [f"the prepared rows in the cache were damaged and have been prepared anew: {'; '.join(damage)}"]
 
 
-def _fingerprint(
-    recipe: Recipe, opened: dict[str, list[Source]], tokenizer: Tokenizer, settings: EncodeSettings | PackSettings
-) -> str:
+def _fingerprint(recipe: Recipe, opened: dict[str, list[Source]], tokenizer: Tokenizer, settings: RowSettings) -> str:
     parts: list[Any] = [
         CODE_VERSION,
         recipe.kind,
@@ -178,7 +185,7 @@ def _write(
     recipe: Recipe,
     opened: dict[str, list[Source]],
     tokenizer: Tokenizer,
-    settings: EncodeSettings | PackSettings,
+    settings: RowSettings,
 ) -> None:
     """Writes the rows and facts of all sources into an empty folder."""
     facts, warnings, refinery = [], [], Refinery(recipe, tokenizer)
@@ -207,7 +214,7 @@ def _write(
                 write_rows(folder / f"{role}-{index}.arrow", stream, columns)
         for source, tally in zip(sources, tallies, strict=True):
             _refuse_nothing(source, tally)
-            limit = settings.max_length if isinstance(settings, EncodeSettings) else None
+            limit = None if isinstance(settings, PackSettings) else settings.max_length
             warnings += tally.warnings(source.title, limit)
             facts.append(tally.entry(role, source.name, source.split, source.revision, source.license))
     for source in chain.from_iterable(opened.values()):
@@ -223,10 +230,14 @@ def _write(
     (folder / "facts.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
-def _columns(role: str, settings: EncodeSettings | PackSettings) -> list[str]:
+def _columns(role: str, settings: RowSettings) -> list[str]:
+    if isinstance(settings, PromptSettings):
+        return ["input_ids", "given"]
     columns = ["input_ids", "labels"]
     if isinstance(settings, PackSettings) and settings.document_mask:
         columns.append("position_ids")
+    if isinstance(settings, CompareSettings):
+        columns += ["seq_lengths", "ranks", "margin"]
     if role != "train":
         return [*columns, "num_bytes"]
     # TRL's collator makes the positions of packed examples from these.
@@ -243,6 +254,10 @@ def _refuse_nothing(source: Source, tally: Tally) -> None:
     # Of a source without documents, cleaning has left nothing, which its report says.
     if tally.rows == 0 and tally.documents:
         message = f"no row of {source.title} is left: in all {tally.documents} the supervised part lies past max_length"
+        if tally.tied.count:
+            message = (
+                f"no row of {source.title} is left: in {tally.tied.count} of {tally.documents} no answer is better"
+            )
         raise RecipeError(Problem(source.where, message, "raise training.max_length, or shorten the prompts"))
 
 
@@ -251,10 +266,14 @@ def _rows(
     role: str,
     tally: Tally,
     tokenizer: Tokenizer,
-    settings: EncodeSettings | PackSettings,
+    settings: RowSettings,
 ) -> Iterator[dict[str, Any]]:
     if isinstance(settings, EncodeSettings):
         return encoded_rows(examples, tally, tokenizer, settings)
+    if isinstance(settings, CompareSettings):
+        return compared_rows(examples, tally, tokenizer, settings)
+    if isinstance(settings, PromptSettings):
+        return prompted_rows(examples, tally, tokenizer, settings)
     return packed_rows(examples, role != "train", tally, tokenizer, settings)
 
 

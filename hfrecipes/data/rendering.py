@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from hfrecipes.data.marks import forged_mark
 from hfrecipes.data.messages import Message
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.tokenization.tokenizer import Rendered, Tokenizer
+from hfrecipes.tokenization.turns import mark_turns
 
 
 class Renderer:
@@ -42,6 +44,23 @@ class Renderer:
         except ValueError as error:
             fix = "correct the row, or name a tokenizer whose template takes such messages"
             raise RecipeError(Problem(self._where, str(error), fix)) from error
+
+    def render_turns(self, messages: list[Message]) -> Rendered:
+        """The conversation with the spans of the assistant's turns, by a template that does not mark them.
+
+        Raises:
+            RecipeError: as `render`; or the template does not show where they are.
+        """
+        self.render(messages)
+        ends = self._tokenizer.special_token_texts.values()
+        found = mark_turns(partial(self._tokenizer.render, **self._words), messages, ends)
+        if found is None:
+            message = (
+                "the chat template has no {% generation %} markers, and where the assistant's turns end does not show"
+            )
+            fix = "put the markers into a copy of it for training.chat_template_path, or give prompt and completion"
+            raise RecipeError(Problem(self._where, message, fix))
+        return found
 
     def _refuse_marks(self, name: str, value: Any) -> None:
         mark = forged_mark(value, self._tokenizer, self._template)

@@ -7,6 +7,7 @@ from typing import Any
 
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.source_list import COMPARING, PROMPTED
 
 # The default of trl.SFTConfig; a test holds the two together.
 SFT_MAX_LENGTH = 1024
@@ -60,6 +61,52 @@ class PackSettings:
     document_mask: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class CompareSettings:
+    """How prompts with several answers become rows.
+
+    Args:
+        max_length: Longest sequence of a prompt and one answer, in tokens; None for no bound.
+        leaves_out: Whether longer ones are left out: a reward is read where a sequence ends, and must not be that of its middle.
+            Otherwise they are cut.
+    """
+
+    max_length: int | None = SFT_MAX_LENGTH
+    leaves_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSettings:
+    """How prompts become rows.
+
+    Args:
+        max_length: Tokens of a prompt at most, counted from its end; None for no bound.
+    """
+
+    max_length: int | None = None
+
+
+RowSettings = EncodeSettings | PackSettings | CompareSettings | PromptSettings
+
+
+def row_settings(recipe: Recipe) -> RowSettings:
+    """How the rows of a recipe are made, by its kind.
+
+    Raises:
+        RecipeError: packing without a length.
+    """
+    if recipe.kind == "pretrain":
+        return pack_settings(recipe)
+    if recipe.kind in PROMPTED:
+        return PromptSettings(recipe.get("training", {}).get("max_prompt_length"))
+    return compare_settings(recipe) if recipe.kind in COMPARING else sft_settings(recipe)
+
+
+def compare_settings(recipe: Recipe) -> CompareSettings:
+    """Reads the settings of a `reward` or `dpo` recipe."""
+    return CompareSettings(recipe.get("training", {}).get("max_length", SFT_MAX_LENGTH), recipe.kind == "reward")
+
+
 def sft_settings(recipe: Recipe) -> EncodeSettings:
     """Reads the settings of an `sft` recipe.
 
@@ -93,6 +140,8 @@ def packing_word(recipe: Recipe) -> str | None:
     """The word of a recipe by which rows hold several documents that are to be kept apart; None where none does."""
     if recipe.kind == "pretrain":
         return "data.document_mask" if pack_settings(recipe).document_mask else None
+    if recipe.kind in (*COMPARING, *PROMPTED):
+        return None
     training: dict[str, Any] = recipe.values.get("training") or {}
     # Wrapped rows mix documents by design.
     apart = training.get("packing_strategy", "bfd") != "wrapped"
@@ -104,7 +153,7 @@ def augment_seed(recipe: Recipe) -> int:
     return recipe.get("data.augment_seed", 0)
 
 
-def describe(settings: EncodeSettings | PackSettings) -> dict[str, Any]:
+def describe(settings: RowSettings) -> dict[str, Any]:
     """The settings as plain values, for fingerprints."""
     return asdict(settings)
 

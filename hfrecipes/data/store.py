@@ -103,12 +103,14 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]], columns: Sequence[str
 
     Args:
         path: The file.
-        rows: Column -> numbers of a row (int32 lists), or one number where the column is `num_bytes`.
+        rows: Column -> numbers of a row (int32 lists), or one number where the column is `num_bytes` or `margin`, or one
+            string where it is `given`.
         columns: Those to write.
     """
     import pyarrow as pa
 
-    types = {column: pa.int64() if column == "num_bytes" else pa.list_(pa.int32()) for column in columns}
+    single = {"num_bytes": pa.int64(), "margin": pa.float64(), "given": pa.large_string()}
+    types = {column: single.get(column, pa.list_(pa.int32())) for column in columns}
     schema = pa.schema(types)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         buffer: list[dict[str, Any]] = []
@@ -134,7 +136,7 @@ def _batch(rows: list[dict[str, Any]], schema: Any) -> Any:
     arrays = []
     for field in schema:
         cells = [row[field.name] for row in rows]
-        if field.type == pa.int64():
+        if not pa.types.is_list(field.type):
             arrays.append(pa.array(cells, type=field.type))
             continue
         offsets = np.cumsum([0, *map(len, cells)], dtype=np.int32)

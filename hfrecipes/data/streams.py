@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hfrecipes.data.bfd_rows import Labelled, pack_examples
 from hfrecipes.data.encode import IGNORED, EncodedExample, encode_examples
+from hfrecipes.data.encode_comparisons import EncodedComparison, encode_comparisons
+from hfrecipes.data.encode_prompts import EncodedPrompt, encode_prompts
 from hfrecipes.data.faults import map_rows
 from hfrecipes.data.formats import Example, example_texts
 from hfrecipes.data.packing import pack_documents, packed_bytes, token_bytes
 from hfrecipes.data.row import Row
-from hfrecipes.data.settings import EncodeSettings, PackSettings
+from hfrecipes.data.settings import CompareSettings, EncodeSettings, PackSettings, PromptSettings
 from hfrecipes.data.store import load_rows, write_rows
 from hfrecipes.data.tally import Tally
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -47,6 +49,69 @@ def encoded_rows(
             continue
         tally.add_row(example.get("kind"), len(result.input_ids), supervised)
         yield {"input_ids": result.input_ids, "labels": result.labels, "num_bytes": result.num_bytes}
+
+
+def encode_rows(
+    examples: Sequence[Example],
+    tokenizer: Tokenizer,
+    settings: EncodeSettings | CompareSettings | PromptSettings,
+    wheres: Sequence[str] | None = None,
+) -> list[EncodedExample] | list[EncodedComparison] | list[EncodedPrompt]:
+    """The examples of any kind of recipe but pretraining as ids and labels, one result for each.
+
+    Raises:
+        RecipeError: naming an example that cannot be used.
+    """
+    if isinstance(settings, CompareSettings):
+        return encode_comparisons(examples, tokenizer, settings, wheres)
+    if isinstance(settings, PromptSettings):
+        return encode_prompts(examples, tokenizer, settings, wheres)
+    return encode_examples(examples, tokenizer, settings, wheres)
+
+
+def compared_rows(
+    examples: Iterable[Found], tally: Tally, tokenizer: Tokenizer, settings: CompareSettings
+) -> Iterator[dict[str, Any]]:
+    """Rows of a prompt and its answers: one for each example but for those from which nothing can be learnt.
+
+    Raises:
+        RecipeError: naming the first row that cannot be used, and how many have the same fault.
+    """
+
+    def encode(batch: list[Found]) -> list[EncodedComparison]:
+        return encode_comparisons(
+            [example for _, example in batch], tokenizer, settings, [row.where for row, _ in batch]
+        )
+
+    for (row, example), result in _in_batches(examples, encode):
+        tally.add_texts(row.where, example_texts(example))
+        tally.truncated_rows += result.truncated_tokens > 0
+        tally.truncated_tokens += result.truncated_tokens
+        if not result.teaches:
+            (tally.dropped if result.truncated_tokens else tally.tied).add(row.where)
+            continue
+        tally.add_row(example.get("kind"), len(result.input_ids), result.supervised_tokens)
+        yield result.row()
+
+
+def prompted_rows(
+    examples: Iterable[Found], tally: Tally, tokenizer: Tokenizer, settings: PromptSettings
+) -> Iterator[dict[str, Any]]:
+    """Rows of a prompt, one for each example.
+
+    Raises:
+        RecipeError: naming the first row that cannot be used, and how many have the same fault.
+    """
+
+    def encode(batch: list[Found]) -> list[EncodedPrompt]:
+        return encode_prompts([example for _, example in batch], tokenizer, settings, [row.where for row, _ in batch])
+
+    for (row, example), result in _in_batches(examples, encode):
+        tally.add_texts(row.where, example_texts(example))
+        tally.truncated_rows += result.truncated_tokens > 0
+        tally.truncated_tokens += result.truncated_tokens
+        tally.add_row(example.get("kind"), len(result.input_ids), 0)
+        yield result.row()
 
 
 def best_fit_rows(

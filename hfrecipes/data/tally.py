@@ -34,6 +34,7 @@ class Tally:
         truncated_tokens: What it cut.
         bytes: UTF-8 bytes of the text, without what a chat template adds.
         dropped: Rows of which the cut left nothing supervised.
+        tied: Rows whose answers are all equally good, which are left out.
         missing: Rows of which a text is only the mark of a missing value.
         silent_rows: Packed rows that were left out because they hold no more than prompts.
         kinds: Rows, tokens and supervised tokens by what the rows are tagged with: refusal, chain_of_thought …
@@ -47,6 +48,7 @@ class Tally:
     truncated_tokens: int = 0
     bytes: int = 0
     dropped: Places = field(default_factory=Places)
+    tied: Places = field(default_factory=Places)
     missing: Places = field(default_factory=Places)
     silent_rows: int = 0
     kinds: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -84,6 +86,11 @@ class Tally:
             found.append(
                 f"{title}: {self.dropped_rows} of {self.documents} rows were left out, as the cut to max_length "
                 f"{max_length} leaves no supervised token in them: {self.dropped}"
+            )
+        if self.tied.count:
+            found.append(
+                f"{title}: {self.tied.count} of {self.documents} rows were left out, as no answer is better than another: "
+                f"{self.tied}"
             )
         if self.silent_rows:
             found.append(f"{title}: {self.silent_rows} packed rows were left out, as they hold no more than prompts")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hfrecipes.data.answers import preference_examples, ranking_examples
+from hfrecipes.data.answers import comparison_examples, preference_examples, ranking_examples
 from hfrecipes.data.cells import Cells
 from hfrecipes.data.labels import label_name, label_names
 from hfrecipes.data.messages import turn
@@ -22,7 +22,7 @@ _PLAIN = {
 }
 _PLAIN_SYSTEM = "{% if system %}{{ system }}\n\n{% endif %}"
 # Words of a source that only one task reads.
-_READ_BY = {"labels": "classification", "pairs": "ranking"}
+_READ_BY = {"labels": ("classification",), "pairs": ("ranking", "comparison")}
 
 
 def task_examples(values: dict[str, Any], spec: Spec, where: str) -> Examples:
@@ -50,9 +50,9 @@ def task_problems(spec: Spec, where: str = "source") -> list[Problem]:
     """
     task = spec.get("task")
     problems = [
-        Problem(where, f"{word}: is for task: {reader}", "remove it, or correct the task")
-        for word, reader in _READ_BY.items()
-        if spec.get(word) is not None and task != reader
+        Problem(where, f"{word}: is for task: {readers[0]}", "remove it, or correct the task")
+        for word, readers in _READ_BY.items()
+        if spec.get(word) is not None and task not in readers
     ]
     if spec.get("kind") is not None and "kind" in (spec.get("columns") or {}):
         problems.append(Problem(where, "kind is said twice: for the source, and by a column", "keep one of them"))
@@ -125,6 +125,7 @@ _READERS: dict[str | None, Callable[[Cells, Spec], Examples]] = {
     "conversation": _conversation,
     "preference": preference_examples,
     "ranking": ranking_examples,
+    "comparison": comparison_examples,
     None: _any_columns,
 }
 

@@ -12,6 +12,8 @@ from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import split_batch
+from hfrecipes.recipe.reward_words import WEIGHT, reward_specs
+from hfrecipes.recipe.source_list import COMPARING, PROMPTED
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
@@ -60,6 +62,10 @@ def build_arguments(
         # Rows arrive tokenised, labelled, truncated and packed; TRL refuses these words for rows that are.
         words = {key: value for key, value in words.items() if key not in PREPARED}
         words |= {"dataset_kwargs": {"skip_prepare_dataset": True}, "shuffle_dataset": False}
+    elif recipe.kind in COMPARING:
+        words = {key: value for key, value in words.items() if key not in PREPARED}
+    elif recipe.kind in PROMPTED:
+        words["reward_weights"] = [float(spec.get(WEIGHT, 1.0)) for spec in reward_specs(recipe)]
     return cls(**words)
 
 
@@ -70,13 +76,17 @@ def _needs_metric(words: dict[str, Any]) -> bool:
 
 
 def _best_metric(recipe: Recipe, measured: tuple[str, ...]) -> str:
-    """The metric by which the best checkpoint is chosen: the loss on the first of data.eval where nothing is said."""
-    known = [f"eval_{name}_loss" for name in measured]
-    asked = recipe.get("training.metric_for_best_model", "loss")
+    """The metric by which the best checkpoint is chosen: the first one on the first of data.eval where nothing is said.
+
+    That is the loss, which says nothing of how good a policy is: of one, it is the score less what divergence costs.
+    """
+    kinds = ("objective", "score") if recipe.kind in PROMPTED else ("loss",)
+    known = [f"eval_{name}_{kind}" for name in measured for kind in kinds]
+    asked = recipe.get("training.metric_for_best_model", kinds[0])
     if not known:
         fault = "a metric is to decide (the best checkpoint, or when the rate falls), but nothing is measured during training"
         raise RecipeError(Problem(recipe.where("training"), fault, "name data.eval"))
-    if asked in ("loss", "eval_loss"):
+    if asked in (kinds[0], f"eval_{kinds[0]}"):
         return known[0]
     if asked not in known and f"eval_{asked}" not in known:
         where = recipe.where("training.metric_for_best_model")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hfrecipes.models.bottleneck import BottleneckModel
 from hfrecipes.recipe.manifest import read_manifest
 from hfrecipes.recipe.stops import DiskFullError
 
@@ -70,7 +71,7 @@ def estimate_checkpoint_bytes(trainer: Any) -> int:
 def estimate_model_bytes(trainer: Any) -> int:
     """Bytes of the weights that are saved: of an adapter, its own."""
     model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
-    adapter = hasattr(model, "peft_config")
+    adapter = hasattr(model, "peft_config") or isinstance(model, BottleneckModel)
     return _tensor_bytes([weight for weight in model.parameters() if weight.requires_grad or not adapter])
 
 

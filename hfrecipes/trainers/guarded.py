@@ -42,6 +42,11 @@ class GuardedTrainer:
         return min(DIVERGED * guessing, cap + guessing / 2)
 
     @property
+    def step_bound(self) -> float:
+        """The loss of a step beyond which a run has diverged, where it is another than that of reading a row."""
+        return self.loss_bound
+
+    @property
     def _guessing(self) -> float:
         """What guessing among all tokens costs, in nats."""
         vocabulary = getattr(self.model.config.get_text_config(), "vocab_size", None)
@@ -51,7 +56,7 @@ class GuardedTrainer:
         self._count_micro_batch()
         loss = super().training_step(model, inputs, num_items_in_batch)
         # Not `>`: nan compares false with everything.
-        self._watch("loss", loss, ~(loss.abs() <= self.loss_bound))
+        self._watch("loss", loss, ~(loss.abs() <= self.step_bound))
         if self.args.world_size == 1 and loss.device.type == "cpu":
             self.refuse_poison()
         return loss
@@ -103,12 +108,16 @@ class GuardedTrainer:
         # An engine of DeepSpeed gathers what it has split; the others do it inside the model.
         model = self.model_wrapped if self.is_deepspeed_enabled else self.model
         with self.compute_loss_context_manager():
-            found = unsound_forward(model, self.train_dataset[number], self.loss_bound, self.args.device)
+            found = self.unsound_row(model, self.train_dataset[number])
         if self._anywhere(found is not None):
             raise PoisonedRunError(
                 f"{where} row {number} of the training rows {found or 'is not read on all processes'}"
             )
         self._sound_steps().add(self.state.global_step)
+
+    def unsound_row(self, model: Any, row: dict[str, Any]) -> str | None:
+        """What is wrong with a model, seen from one training row; None where nothing is."""
+        return unsound_forward(model, row, self.loss_bound, self.args.device)
 
     def refuse_diverged(self) -> None:
         """Raises where the weights after the last update are not fit to be saved.
@@ -180,13 +189,15 @@ class GuardedTrainer:
 
     def _report(self, kind: str, step: int, value: float) -> str:
         if math.isfinite(value):
-            bound = f"{self.loss_bound:.3g} (guessing among all tokens costs {self._guessing:.3g})"
-            what = f"the loss is {value:.4g} at step {step}, more than {bound}: the run has diverged"
+            what = f"the loss is {value:.4g} at step {step}, more than {self._bound_in_words()}: the run has diverged"
         else:
             what = f"the {'norm of the gradient' if kind == 'gradient' else 'loss'} is {value} at step {step}"
         rate = f"learning_rate is {self._get_learning_rate():.3g} there" if self.lr_scheduler is not None else ""
         mend = f"lower training.learning_rate ({rate}), or look at these rows and at the weights it began with"
         return f"{what}. {self._rows_of(step)}. {self._what_stands()} To mend: {mend}"
+
+    def _bound_in_words(self) -> str:
+        return f"{self.step_bound:.3g} (guessing among all tokens costs {self._guessing:.3g})"
 
     def _what_stands(self) -> str:
         finished = finished_checkpoints(Path(self.args.output_dir))

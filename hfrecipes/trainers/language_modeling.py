@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from transformers import Trainer
 from trl import SFTTrainer
 
+from hfrecipes.trainers.means import MeansOfTRL
 from hfrecipes.trainers.mixin import RecipeTrainerMixin
 
 
@@ -14,18 +13,7 @@ class PretrainTrainer(RecipeTrainerMixin, Trainer):
     """Next-token prediction on packed rows."""
 
 
-class RecipeSFTTrainer(RecipeTrainerMixin, SFTTrainer):
+class RecipeSFTTrainer(MeansOfTRL, RecipeTrainerMixin, SFTTrainer):
     """Supervised fine-tuning on rows that are tokenised and labelled already."""
 
     _name = "SFT"
-
-    def accumulators(self) -> dict[str, Any]:
-        """Also TRL's means since the last log call and its count of tokens, which are the same on every process."""
-        means = {name: list(values) for name, values in self._metrics["train"].items()}
-        return {**super().accumulators(), "metrics": means, "tokens": self._total_train_tokens}
-
-    def restore_accumulators(self, saved: dict[str, Any]) -> None:
-        super().restore_accumulators(saved)
-        for name, values in saved["metrics"].items():
-            self._metrics["train"][name] = values
-        self._total_train_tokens = saved["tokens"]

@@ -18,6 +18,7 @@ from hfrecipes.callbacks.folders import last_finished, remove_checkpoint
 from hfrecipes.callbacks.stopping import shield_workers
 from hfrecipes.data.mixture.order import MixtureSampler
 from hfrecipes.data.mixture.plan import MixturePlan
+from hfrecipes.models.peft_methods import save_prompt_network
 from hfrecipes.recipe.manifest import MANIFEST, write_manifest
 from hfrecipes.recipe.stops import DiskFullError
 from hfrecipes.trainers.disk import (
@@ -110,6 +111,10 @@ class RecipeTrainerMixin(GuardedTrainer, ResumableTrainer):
         self.lr_scheduler = None
 
     # Saving
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        save_prompt_network(self.model, Path(output_dir or self.args.output_dir))
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Saves, after a look at the weights and at the disk.

@@ -8,6 +8,8 @@ from typing import Any
 
 from safetensors import safe_open
 
+from hfrecipes.models.bottleneck import BottleneckModel
+
 
 def verify_saved(model: Any, folder: Path) -> None:
     """Compares the saved tensors with the model's, reading headers only.
@@ -23,7 +25,10 @@ def verify_saved(model: Any, folder: Path) -> None:
         RuntimeError: naming the first tensors that are missing or of another shape.
     """
     saved = saved_shapes(folder)
-    expected = _adapter_shapes(model) if hasattr(model, "peft_config") else _model_shapes(model)
+    if isinstance(model, BottleneckModel):
+        expected = {name: tuple(tensor.shape) for name, tensor in model.bottleneck_state().items()}
+    else:
+        expected = _adapter_shapes(model) if hasattr(model, "peft_config") else _model_shapes(model)
     other = [name for name in expected if name in saved and saved[name] != expected[name]]
     if not other and _elements(saved) >= _elements(expected) > 0:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,7 +21,12 @@ def poisoned_weight(model: Any) -> str | None:
     Returns:
         What is wrong, as in "model.norm.weight holds nan"; None where nothing is.
     """
-    named = [(name, weight, part) for name, weight in model.named_parameters() if (part := _part(weight)) is not None]
+    packed = set(_packed(model))
+    named = [
+        (name, weight, part)
+        for name, weight in model.named_parameters()
+        if name not in packed and (part := _part(weight)) is not None
+    ]
     extremes = [torch.stack(torch.aminmax(part)).abs().max().to(torch.float32) for _, _, part in named]
     # One wait for the device instead of one for each weight.
     by_device: dict[torch.device, list[int]] = {}
@@ -35,6 +41,13 @@ def poisoned_weight(model: Any) -> str | None:
         if weight.requires_grad and found[index] > LARGEST:
             return f"{name} holds {found[index]:.3g}, more than half precision can ({LARGEST:g})"
     return None
+
+
+def _packed(model: Any) -> Iterator[str]:
+    """Names of weights in four bits. Stored as floats, as FSDP needs them, their bytes read as any number, and as none."""
+    for name, module in model.named_modules():
+        if hasattr(module, "quant_state"):
+            yield f"{name}.weight"
 
 
 def _part(weight: torch.Tensor) -> torch.Tensor | None:

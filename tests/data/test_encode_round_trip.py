@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hfrecipes.data.encode import EncodedExample, encode_examples
-from hfrecipes.data.encode_preferences import encode_preferences
+from hfrecipes.data.encode_comparisons import encode_comparisons
 from hfrecipes.data.formats import to_examples
 from hfrecipes.data.messages import is_visible
-from hfrecipes.data.settings import EncodeSettings
+from hfrecipes.data.settings import CompareSettings, EncodeSettings
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.tokenization.tokenizer import Tokenizer
 from tests.data.standin_tokenizers import FAMILIES, Pieces, load
@@ -158,7 +158,7 @@ def test_preferences_come_back(name: str, prompt: str, better: str, worse: str, 
         for key in ("chosen", "rejected")
     ]
     try:
-        (row,) = encode_preferences([example], tokenizer, WHOLE)
+        (row,) = encode_comparisons([example], tokenizer, CompareSettings(None))
     except RecipeError as error:
         # What differs in white space at its ends, or in characters that word pieces drop, is the same to a model.
         assert "are the same tokens" in str(error)
@@ -167,8 +167,8 @@ def test_preferences_come_back(name: str, prompt: str, better: str, worse: str, 
         return
     assert row.teaches
     if family.exact:
-        assert tokenizer.decode(row.prompt_ids + row.chosen_ids) == wholes[0]
-        assert tokenizer.decode(row.prompt_ids + row.rejected_ids) == wholes[1]
+        assert tokenizer.decode(row.prompt_ids + row.answers[0]) == wholes[0]
+        assert tokenizer.decode(row.prompt_ids + row.answers[1]) == wholes[1]
 
 
 @every_family

@@ -11,9 +11,9 @@ import pytest
 import tokenizers
 from tokenizers.processors import TemplateProcessing
 
-from hfrecipes.data.encode_preferences import EncodedPreference, encode_preferences
+from hfrecipes.data.encode_comparisons import EncodedComparison, encode_comparisons
 from hfrecipes.data.formats import to_examples
-from hfrecipes.data.settings import EncodeSettings
+from hfrecipes.data.settings import CompareSettings
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.tokenization.tokenizer import Tokenizer
 
@@ -100,12 +100,14 @@ def examples_of(case: str) -> list[dict[str, Any]]:
     return [example for row in rows for example in to_examples(row, spec)]
 
 
-def encoded(examples: list[dict[str, Any]], folder: Path, max_length: int | None = None) -> list[EncodedPreference]:
-    return encode_preferences(examples, Tokenizer.load(folder), EncodeSettings(max_length=max_length))
+def encoded(examples: list[dict[str, Any]], folder: Path, max_length: int | None = None) -> list[EncodedComparison]:
+    return encode_comparisons(examples, Tokenizer.load(folder), CompareSettings(max_length=max_length))
 
 
-def as_rows(results: list[EncodedPreference]) -> list[dict[str, list[int]]]:
-    return [{name: getattr(row, name) for name in ("prompt_ids", "chosen_ids", "rejected_ids")} for row in results]
+def as_rows(results: list[EncodedComparison]) -> list[dict[str, list[int]]]:
+    return [
+        {"prompt_ids": row.prompt_ids, "chosen_ids": row.answers[0], "rejected_ids": row.answers[1]} for row in results
+    ]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -126,11 +128,10 @@ def test_sequences_are_those_of_the_reward_trainer(case: str, tokenizer_folder: 
     examples = examples_of(case)
     ours = encoded(examples, tokenizer_folder)
     # The median length, so that some pairs are left out and some stay.
-    lengths = sorted(max(len(row.prompt_ids + row.chosen_ids), len(row.prompt_ids + row.rejected_ids)) for row in ours)
+    lengths = sorted(max(map(len, row.sequences)) for row in ours)
     limit = lengths[len(lengths) // 2 - 1]
-    cut = encoded(examples, tokenizer_folder, limit)
-    wholes = [(row.prompt_ids + row.chosen_ids, row.prompt_ids + row.rejected_ids) for row in cut]
-    kept = [whole for whole, row in zip(wholes, cut, strict=True) if not row.truncated_tokens]
+    cut = encode_comparisons(examples, Tokenizer.load(tokenizer_folder), CompareSettings(limit, leaves_out=True))
+    kept = [tuple(row.sequences) for row in cut if row.teaches]
     assert kept == reward_rows(examples, tokenizer_folder, tmp_path, limit) and 0 < len(kept) < len(cut)
 
 
@@ -140,11 +141,11 @@ def test_what_is_cut_is_what_the_dpo_collator_cuts(tokenizer_folder: Path, tmp_p
     limit = max(len(row.prompt_ids) for row in whole) + 3
     cut = encoded(examples, tokenizer_folder, limit)
     _, batch = dpo_rows(examples, tokenizer_folder, tmp_path, limit)
-    sequences = [row.prompt_ids + row.chosen_ids for row in cut] + [row.prompt_ids + row.rejected_ids for row in cut]
+    sequences = [row.sequences[0] for row in cut] + [row.sequences[1] for row in cut]
     for ids, theirs, mask in zip(sequences, batch["input_ids"], batch["attention_mask"], strict=True):
         assert ids == theirs[mask.bool()].tolist()
     for row, full in zip(cut, whole, strict=True):
-        lost = len(full.chosen_ids) - len(row.chosen_ids) + len(full.rejected_ids) - len(row.rejected_ids)
+        lost = len(full.input_ids) - len(row.input_ids)
         assert row.truncated_tokens == lost > 0
 
 
@@ -154,7 +155,7 @@ def test_a_pair_whose_difference_is_cut_off_does_not_teach(tokenizer_folder: Pat
     (short,) = encoded(examples, tokenizer_folder, len(whole.prompt_ids) + 2)
     (shorter,) = encoded(examples, tokenizer_folder, 1)
     assert whole.teaches and not short.teaches and not shorter.teaches
-    assert short.chosen_ids == short.rejected_ids and shorter.chosen_ids == []
+    assert short.answers[0] == short.answers[1] and shorter.answers[0] == []
 
 
 def test_turns_and_texts_may_be_mixed_and_keep_their_order(tokenizer_folder: Path) -> None:
@@ -166,6 +167,38 @@ def test_kind_and_group_reach_no_tokenizer(tokenizer_folder: Path) -> None:
     (plain,) = encoded(examples_of("turns")[:1], tokenizer_folder)
     tagged = [examples_of("turns")[0] | {"kind": "refusal", "group": "ab"}]
     assert encoded(tagged, tokenizer_folder) == [plain]
+
+
+def ranking(answers: list[str], **more: Any) -> dict[str, Any]:
+    (example,) = to_examples(
+        {"prompt": "Name", "answers": answers, **more}, {"task": "comparison", "pairs": "together"}
+    )
+    return example
+
+
+def test_a_ranking_is_one_row_of_all_its_answers(tokenizer_folder: Path) -> None:
+    (whole,) = encoded([ranking([" fox", " brown dog", " wind"], scores=[1, 3, 1])], tokenizer_folder)
+    tokenizer = Tokenizer.load(tokenizer_folder)
+    assert [tokenizer.decode(ids) for ids in whole.sequences] == [
+        f"Name{answer}<|endoftext|>" for answer in (" brown dog", " fox", " wind")
+    ]
+    assert whole.ranks == [0, 1, 1]
+    row = whole.row()
+    assert sum(row["seq_lengths"]) == len(row["input_ids"]) == len(row["labels"])
+    supervised = [label for label in row["labels"] if label != -100]
+    assert supervised == [token for answer in whole.answers for token in answer]
+
+
+def test_long_answers_of_a_ranking_are_left_out_and_ties_teach_nothing(tokenizer_folder: Path) -> None:
+    tokenizer = Tokenizer.load(tokenizer_folder)
+    example = ranking([" fox", " brown dog jumps over the wind", " wind"])
+    (whole,) = encode_comparisons([example], tokenizer, CompareSettings(None, leaves_out=True))
+    limit = len(whole.sequences[1]) - 1
+    (cut,) = encode_comparisons([example], tokenizer, CompareSettings(limit, leaves_out=True))
+    assert cut.sequences == [whole.sequences[0], whole.sequences[2]] and cut.ranks == [0, 2] and cut.teaches
+    assert cut.truncated_tokens == limit + 1
+    (tied,) = encoded([ranking([" fox", " dog"], ranks=[2, 2])], tokenizer_folder)
+    assert tied.tied and not tied.teaches and tied.supervised_tokens == 0
 
 
 @pytest.mark.parametrize(
@@ -187,6 +220,6 @@ def test_pairs_that_cannot_be_used_are_refused_by_their_place(
     example: dict[str, Any], message: str, tokenizer: Tokenizer
 ) -> None:
     with pytest.raises(RecipeError) as caught:
-        encode_preferences([example], tokenizer, EncodeSettings(), ["train.jsonl:7"])
+        encode_comparisons([example], tokenizer, CompareSettings(), ["train.jsonl:7"])
     (problem,) = caught.value.problems
     assert problem.where == "train.jsonl:7" and message in problem.message and problem.fix

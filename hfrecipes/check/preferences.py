@@ -1,0 +1,81 @@
+"""What recipes of kind `reward` and `dpo` cannot ask for, or should know before they do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hfrecipes.models.adapters import is_adapter
+from hfrecipes.models.integrity import ADAPTER_CONFIG, read_settings
+from hfrecipes.recipe.adapter_words import leaves_the_base
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.problem import Problem
+from hfrecipes.recipe.source_list import COMPARING
+
+# Words of TRL's classes for collators of its own; ours put the answers of a row side by side.
+_IDLE = ("padding_free", "pad_to_multiple_of")
+# Losses that sort the pairs of a micro-batch.
+_SORTING = ("aot", "aot_unpaired")
+
+
+def preference_problems(recipe: Recipe) -> Iterator[Problem]:
+    """Words that contradict each other, or the kind."""
+    if recipe.kind not in COMPARING:
+        return
+    for word in _IDLE:
+        if recipe.get(f"training.{word}"):
+            key = f"training.{word}"
+            yield Problem(
+                recipe.where(key), f"{key} has no effect: batches are padded to their longest row", "remove it"
+            )
+    if recipe.get("data.augment"):
+        fault = f"data.augment changes texts, and kind: {recipe.kind} learns from how two texts differ"
+        yield Problem(recipe.where("data.augment"), fault, "remove it")
+    if recipe.kind == "dpo":
+        yield from _reference_problems(recipe)
+        yield from _loss_problems(recipe)
+    else:
+        yield from _adapter_problems(recipe)
+
+
+def _reference_problems(recipe: Recipe) -> Iterator[Problem]:
+    adapter, key = recipe.get("adapter"), "adapter.init_lora_weights"
+    if adapter and not leaves_the_base(adapter) and recipe.get("quantization"):
+        yield no_reference(recipe)
+    if adapter and adapter.get("init_lora_weights") is False:
+        fault = f"{key}: false begins with another model than the base, which is the reference"
+        yield Problem(recipe.where(key), fault, "take init_lora_weights: true")
+    key = "training.disable_dropout"
+    if recipe.get(key) is False:
+        fault = (
+            f"{key}: false makes policy and reference differ by chance, and it cannot be seen whether they are the same"
+        )
+        yield Problem(recipe.where(key), fault, "remove it", "warning")
+
+
+def no_reference(recipe: Recipe) -> Problem:
+    """An adapter rewrites a quantized base, of which no copy is kept."""
+    start = recipe.get("adapter.init_lora_weights")
+    said = f"init_lora_weights: {start}" if start not in (None, True) else f"bias: {recipe.get('adapter.bias')}"
+    fault = f"{said} changes the base, so that it is no reference any more"
+    fix = "remove it, or remove quantization: a copy of the base is then the reference"
+    return Problem(recipe.where("adapter"), fault, fix)
+
+
+def _loss_problems(recipe: Recipe) -> Iterator[Problem]:
+    losses = recipe.get("training.loss_type", [])
+    sorting = [name for name in _SORTING if name == losses or name in losses]
+    whole, micro = (recipe.get(f"training.{word}") for word in ("global_batch_size", "per_device_train_batch_size"))
+    if sorting and (whole is None or whole != micro):
+        fault = f"the loss {sorting[0]} sorts the pairs of a micro-batch, so that it depends on how a batch is divided"
+        fix = "say the same number for global_batch_size and per_device_train_batch_size, and one process"
+        yield Problem(recipe.where("training.loss_type"), fault, fix, "warning")
+
+
+def _adapter_problems(recipe: Recipe) -> Iterator[Problem]:
+    name = recipe.get("model.name_or_path")
+    if not name or not recipe.get("adapter") or not is_adapter(recipe.find_file(name)):
+        return
+    if read_settings(recipe.find_file(name) / ADAPTER_CONFIG).get("task_type") != "SEQ_CLS":
+        fault = f"{name} is an adapter of a language model, on which no other adapter can stand"
+        fix = "merge it into its base first, or say adapter: null, which merges it and trains all weights"
+        yield Problem(recipe.where("adapter"), fault, fix)

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format schema clean
+.PHONY: help demo test test-all lint format schema clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -16,6 +16,9 @@ demo: $(DEMO_VENV)/.installed  ## an environment of its own, then the tour: pret
 
 test: $(VENV)/.installed  ## the tests, in parallel
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+test-all: $(VENV)/.installed  ## the same, and every adapter method on every precision
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m ''
 
 lint: $(VENV)/.installed  ## ruff: style and format
 	$(BIN)/ruff check .

@@ -64,7 +64,8 @@ def measure(runs: Path, resume: bool) -> dict[str, Any]:
     }
     if stopped is None:
         result["skipped"] = skipped_stage(steps[-1], [facts[step.name] for step in steps[:-1]], runs / "tiny")
-    result["cpu_seconds"] = round(time.process_time() - began, 1)
+    # Of a resumed benchmark this is only the last part; each stage's own seconds are whole.
+    result["cpu_seconds"] = None if resume else round(time.process_time() - began, 1)
     report(result)
     return result
 
@@ -129,7 +130,8 @@ def report(result: dict[str, Any]) -> None:
     if "skipped" in result:
         print(f"\nthe check on the skipped rebuild: {result['skipped']['check']}")
         print("the gate on it: " + ("; ".join(result["skipped"]["gate"]) or "open"))
-    print(f"\n{result['cpu_seconds']:.0f} CPU-seconds in all")
+    if result["cpu_seconds"] is not None:
+        print(f"\n{result['cpu_seconds']:.0f} CPU-seconds in all")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ _PARTS = {
         "model.safetensors.index.json",
         "adapter_model.safetensors",
         "*/adapter_model.safetensors",
+        "bottleneck.safetensors",
         "pytorch_model_fsdp.bin",
         "pytorch_model_fsdp_*/*.distcp",
         "global_step*/*model_states.pt",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hfrecipes.check.continued import continued_problems
 from hfrecipes.check.objective import objective_problems
+from hfrecipes.check.preferences import preference_problems
 from hfrecipes.models.foreign_code import code_problems
 from hfrecipes.models.recipe_tokenizer import extends
 from hfrecipes.recipe.loader import Recipe
@@ -53,6 +54,7 @@ def agreement_problems(recipe: Recipe, num_processes: int) -> list[Problem]:
         *_packing_problems(recipe),
         *continued_problems(recipe),
         *objective_problems(recipe),
+        *preference_problems(recipe),
     ]
 
 
@@ -188,6 +190,7 @@ def _schedule_problems(recipe: Recipe) -> Iterator[Problem]:
         yield Problem(recipe.where("training.lr_scheduler_type"), fault, "add data.eval, or take another schedule")
     if training.get("load_best_model_at_end"):
         yield from _best_model_problems(recipe, strategy)
+    yield from _early_stopping_problems(recipe)
 
 
 def _rate_problems(recipe: Recipe) -> Iterator[Problem]:
@@ -218,6 +221,13 @@ def _best_model_problems(recipe: Recipe, eval_strategy: str) -> Iterator[Problem
         fault = f"{key} needs save_steps to be a multiple of eval_steps: they are {save_steps} and {eval_steps}"
         place = "training.save_steps" if "save_steps" in training else key
         yield Problem(recipe.where(place), fault, f"save_steps: {_next_multiple(save_steps, eval_steps)} would do")
+
+
+def _early_stopping_problems(recipe: Recipe) -> Iterator[Problem]:
+    key = "evaluation.early_stopping"
+    if recipe.get(key) is not None and not recipe.get("training.load_best_model_at_end"):
+        fault = f"{key} needs training.load_best_model_at_end: the last model is the one that was no longer better"
+        yield Problem(recipe.where(key), fault, "add load_best_model_at_end: true")
 
 
 def _is_multiple(steps: float, unit: float) -> bool:

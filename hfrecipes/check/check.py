@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from hfrecipes.check.adapters import adapter_problems
 from hfrecipes.check.agreement import agreement_problems
 from hfrecipes.check.data import data_problems, scan_sources, shape_problems
 from hfrecipes.check.launch import RUNS, launch_problems
@@ -12,6 +13,7 @@ from hfrecipes.check.lengths import length_problems
 from hfrecipes.check.long_context import chained_rope_problems, long_context_problems
 from hfrecipes.check.model import look_at_model, model_problems
 from hfrecipes.check.publish import publish_problems
+from hfrecipes.check.rewards import reward_problems
 from hfrecipes.check.security import security_problems
 from hfrecipes.check.task import metric_problems
 from hfrecipes.check.tokenizer import look_at_tokenizer, tokenizer_problems
@@ -77,12 +79,14 @@ def _recipe_problems(
     shapes = [*tokenizer_problems(recipe, tokenizer, model.config, scans), *shape_problems(recipe, scans)]
     problems = [
         *agreement_problems(recipe, num_processes),
+        *adapter_problems(recipe, hardware, model.config, promised),
         *model_problems(recipe, model),
         *long_context_problems(recipe, model.config),
         *unreadable,
         *shapes,
         *data_problems(recipe, scans, promised),
         *metric_problems(recipe),
+        *reward_problems(recipe, scans, promised),
         *launch_problems(recipe, hardware, num_processes, runs_dir),
         *publish_problems(recipe, publish),
         *recipe.unchecked,

@@ -26,6 +26,8 @@ _EMBEDDED_COLUMNS: dict[str, tuple[str, ...]] = {
     "python_code": ("text",),
     "python_prose": ("text",),
     "python_docstrings": ("prompt", "completion"),
+    "python_preferences": ("prompt", "chosen", "rejected"),
+    "python_rankings": ("prompt", "answers", "ranks"),
 }
 
 
@@ -97,8 +99,9 @@ def _refinement_problems(recipe: Recipe, promised: Iterable[Path]) -> list[Probl
 
 def shape_problems(recipe: Recipe, scans: list[Scan]) -> list[Problem]:
     """Where the columns are not what the kind, or the loss, of the recipe is made for."""
-    of_kind = _loss_problems if recipe.kind == "sft" else _text_problems
-    return list(chain.from_iterable(of_kind(recipe, scan) for scan in scans))
+    of_kind = {"sft": _loss_problems, "pretrain": _text_problems, "ppo": _prompt_problems}
+    look = of_kind.get(recipe.kind, _comparison_problems)
+    return list(chain.from_iterable(look(recipe, scan) for scan in scans))
 
 
 def dotted_problems(recipe: Recipe, key: str) -> list[Problem]:
@@ -127,7 +130,8 @@ def _known(recipe: Recipe, key: str, spec: dict[str, Any], read_by_rules: Iterab
         scan.problems += error.problems
     if not spec.get("columns") and not spec.get("format"):
         scan.columns = _EMBEDDED_COLUMNS[spec["name"]]
-        scan.conversational = "completion" in scan.columns
+        scan.conversational = "prompt" in scan.columns
+        scan.others = frozenset(scan.columns) - {"prompt"}
     return scan
 
 
@@ -205,6 +209,25 @@ def _text_problems(recipe: Recipe, scan: Scan) -> Iterator[Problem]:
     if scan.columns and scan.columns != ("text",):
         fault = f"pretraining reads text, and {scan.key} has {' and '.join(scan.columns)}"
         yield Problem(recipe.where(scan.key), fault, "choose a column with columns: {text: …}, or use kind: sft")
+
+
+def _prompt_problems(recipe: Recipe, scan: Scan) -> Iterator[Problem]:
+    if scan.columns == ("text",) and not recipe.get(f"{scan.key}.format"):
+        fault = (
+            f"kind: {recipe.kind} answers prompts, and {scan.key} has text, of which nothing says where a prompt ends"
+        )
+        fix = "cut it with format: module:function, which returns {'prompt': …}"
+        yield Problem(recipe.where(scan.key), fault, fix)
+
+
+def _comparison_problems(recipe: Recipe, scan: Scan) -> Iterator[Problem]:
+    if scan.columns and not {"chosen", "answers"} & set(scan.columns):
+        fault = f"kind: {recipe.kind} compares answers, and {scan.key} has {' and '.join(scan.columns)}"
+        fix = "give prompt, chosen and rejected, or prompt and answers from best to worst; or use kind: sft"
+        yield Problem(recipe.where(scan.key), fault, fix)
+    if recipe.kind == "dpo" and recipe.get(f"{scan.key}.pairs") == "together":
+        fault = f"{scan.key}.pairs: together is for reward models; DPO learns from two answers at a time"
+        yield Problem(recipe.where(f"{scan.key}.pairs"), fault, "say all, adjacent or best_worst")
 
 
 def _task_problems(recipe: Recipe, scans: list[Scan]) -> Iterator[Problem]:

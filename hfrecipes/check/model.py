@@ -19,6 +19,7 @@ from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import DEFAULT_CONTEXT
 from hfrecipes.recipe.schema import load_schema
+from hfrecipes.recipe.source_list import PROMPTED
 from hfrecipes.recipe.validate import nearest
 from hfrecipes.tokenization.files import is_folder_name
 
@@ -70,6 +71,9 @@ def context_length(recipe: Recipe) -> tuple[str, int | None]:
     """The key that says how long a row may be, and its number; None where rows are not cut."""
     if recipe.kind == "pretrain":
         return "data.context_length", recipe.get("data.context_length", DEFAULT_CONTEXT)
+    if recipe.kind in PROMPTED:
+        # Prompts that are not cut are looked at row by row.
+        return "training.max_prompt_length", recipe.get("training.max_prompt_length")
     return "training.max_length", recipe.get("training", {}).get("max_length", DEFAULT_CONTEXT)
 
 

@@ -21,7 +21,7 @@ from hfrecipes.recipe.problem import Problem, RecipeError
 SAMPLE_ROWS = 2000
 # Rows that a message names before it says how many more there are.
 NAMED_ROWS = 3
-_COLUMNS = ("text", "messages", "prompt", "completion", "chosen", "rejected")
+_COLUMNS = ("text", "messages", "prompt", "completion", "chosen", "rejected", "answers")
 
 
 @dataclass
@@ -32,6 +32,7 @@ class Scan:
         key: The source's place in the recipe: `data.train.0`.
         columns: The columns of its examples (`text`; `messages`; `prompt`, `completion`); empty where not known.
         conversational: Whether its examples hold messages; None where not known.
+        others: Columns of prompts that all rows have beside the prompt, for rewards; None where not known.
         num_rows: Rows read.
         places: Content of a row, as a hash, -> the place of the first row that has it.
         repeats: Pairs of places of rows that say the same.
@@ -42,6 +43,7 @@ class Scan:
     key: str
     columns: tuple[str, ...] = ()
     conversational: bool | None = None
+    others: frozenset[str] | None = None
     num_rows: int = 0
     places: dict[int, str] = field(default_factory=dict)
     repeats: list[tuple[str, str]] = field(default_factory=list)
@@ -169,6 +171,9 @@ def _note_content(scan: Scan, row: Row, content: int) -> None:
 
 
 def _note_shape(scan: Scan, example: Example) -> None:
+    if "columns" in example:
+        found = frozenset(example["columns"])
+        scan.others = found if scan.others is None else scan.others & found
     if not scan.columns:
         scan.columns = tuple(name for name in _COLUMNS if name in example)
         scan.conversational = is_conversational(example)

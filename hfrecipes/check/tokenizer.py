@@ -15,6 +15,7 @@ from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.tokenization.extension import extension_problem
 from hfrecipes.tokenization.files import TOKENIZER, is_folder_name
 from hfrecipes.tokenization.tokenizer import Tokenizer, training_chat_template
+from hfrecipes.tokenization.turns import finds_turns
 
 # What a tokenizer without tokenizer.json is made of; transformers converts it when the run begins.
 _SLOW_FILES = ("*.model", "vocab.json", "vocab.txt", "merges.txt", "tekken.json")
@@ -154,11 +155,14 @@ def _special_token_problems(recipe: Recipe, tokenizer: Tokenizer, scans: list[Sc
         pads = "has no pad_token" if tokenizer.pad_token is None else "pads with its eos_token"
         fault = f"the tokenizer {tokenizer.name} {pads}: where labels come from the pad id, no model learns to stop"
         fix = "nothing to do here: labels come from the text's own spans, so each end keeps its label"
+        if recipe.kind == "reward":
+            fault = f"the tokenizer {tokenizer.name} {pads}, and a reward is read at the last token that is no padding"
+            fix = "nothing to do here: another special token is taken for padding, and saved with the model"
         yield Problem(where, fault, fix, "warning")
 
 
 def _template_problems(recipe: Recipe, tokenizer: Tokenizer, scans: list[Scan]) -> Iterator[Problem]:
-    if recipe.kind != "sft":
+    if recipe.kind == "pretrain":
         return
     assistant_only = recipe.get("training.assistant_only_loss", False)
     talking = next((scan for scan in scans if scan.conversational), None)
@@ -168,10 +172,15 @@ def _template_problems(recipe: Recipe, tokenizer: Tokenizer, scans: list[Scan]) 
         fault = f"the tokenizer {tokenizer.name} has no chat template, and {needs}"
         fix = "name a tokenizer that has one in model.tokenizer, or a file in training.chat_template_path"
         yield Problem(recipe.where(tokenizer_key(recipe)), fault, fix)
-    elif assistant_only and not tokenizer.has_generation_markers and training_chat_template(template or "") is None:
-        fault = f"the chat template of {tokenizer.name} does not mark what the assistant says"
+    elif assistant_only and not _tells_turns_apart(tokenizer):
+        fault = f"the chat template of {tokenizer.name} does not mark what the assistant says, nor show where it ends"
         fix = (
             "put {% generation %} and {% endgeneration %} around its turns in a file for training.chat_template_path, "
             "or give prompt and completion"
         )
         yield Problem(recipe.where("training.assistant_only_loss"), fault, fix)
+
+
+def _tells_turns_apart(tokenizer: Tokenizer) -> bool:
+    marked = tokenizer.has_generation_markers or training_chat_template(tokenizer.chat_template or "") is not None
+    return marked or finds_turns(tokenizer)

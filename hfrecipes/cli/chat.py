@@ -105,15 +105,16 @@ def _load(path: Path) -> tuple[Any, Any, AbstractContextManager]:
 
 def _load_base(path: Path) -> tuple[Any, Any, AbstractContextManager]:
     """The model that the run started from, asked with the run's own tokenizer, so that both hear the same."""
-    from hfrecipes.models.load import is_adapter, load_run_tokenizer
+    from hfrecipes.models.adapters import adapter_base, is_adapter, is_bottleneck
+    from hfrecipes.models.load import load_run_tokenizer
     from hfrecipes.recipe.problem import Problem, RecipeError
     from hfrecipes.recipe.rundir import RunDir
 
     run = RunDir(path)
     trained = run.model if run.model.is_dir() else path
-    if is_adapter(trained):
-        model, tokenizer, _ = _load(path)
-        return model, tokenizer, model.disable_adapter()
+    if is_adapter(trained) or is_bottleneck(trained):
+        # Loaded anew: an adapter that began as a part of the base's weights cannot be turned off.
+        return _base_model(*adapter_base(trained)), load_run_tokenizer(run), nullcontext()
     facts = run.facts()["model"]
     if facts["base"] is None:
         fault = "started from random weights: it has no base to talk to"

@@ -115,7 +115,7 @@ def _show(
     from hfrecipes.plan.picture import draw_preview
     from hfrecipes.plan.preview import preview_sources, print_previews, print_texts
 
-    limit = recipe.get("training.max_length") if recipe.kind == "sft" else None
+    limit = None if recipe.kind == "pretrain" else recipe.get("training.max_length")
     dropped = {} if cleaned is None else left_out_by_rule(cleaned.report)
     if tokenizer is None:
         console.print(

@@ -12,7 +12,23 @@ from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.recipe.stops import RunStoppedError
 
 # In the order in which a person meets them. Each module has `add_parser(subparsers)`.
-VERBS = ("ls", "show", "port", "check", "plan", "run", "report", "card", "publish", "chat", "data", "schema", "doctor")
+VERBS = (
+    "ls",
+    "show",
+    "port",
+    "check",
+    "plan",
+    "run",
+    "report",
+    "card",
+    "publish",
+    "chat",
+    "merge",
+    "export-mtp",
+    "data",
+    "schema",
+    "doctor",
+)
 
 DESCRIPTION = """\
 A recipe is a file. hfrecipes checks it, says what it will cost, trains it on the stock Hugging Face stack,
@@ -43,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs (hfrecipes VERB --help tells more)")
     for verb in VERBS:
-        importlib.import_module(f"hfrecipes.cli.{verb}").add_parser(subparsers)
+        importlib.import_module(f"hfrecipes.cli.{verb.replace('-', '_')}").add_parser(subparsers)
     return parser
 
 

@@ -106,7 +106,7 @@ def show_rows(console: Console, recipe: Recipe, count: int, told: Collection[Pro
         print_problems(console, [problem for problem in unchecked(error) if problem not in told])
     else:
         if tokenizer is not None:
-            limit = recipe.get("training.max_length") if recipe.kind == "sft" else None
+            limit = None if recipe.kind == "pretrain" else recipe.get("training.max_length")
             print_previews(console, preview_sources(recipe, sampled, tokenizer, count), limit)
             return
         console.print("\nThe tokenizer is trained when the recipe first runs; until then, rows are shown as text.")

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from hfrecipes.objectives.settings import mtp_settings
 from hfrecipes.plan import memory
 from hfrecipes.plan.parameters import ParameterCount
+from hfrecipes.plan.policy import KL_COEF, reward_bytes, rollout_bytes, rollout_plan, value_bytes
 from hfrecipes.plan.shape import ModelShape
+from hfrecipes.recipe.adapter_words import leaves_the_base
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem
 from hfrecipes.recipe.resolve import BatchSplit
+from hfrecipes.recipe.source_list import PROMPTED
 
 # TrainingArguments' own default.
 DEFAULT_OPTIM = "adamw_torch"
@@ -73,6 +76,8 @@ def footprint(
         "optimizer": states.optimizer,
         # Autocast keeps a 16-bit copy of each float32 matrix that it multiplied with, until the backward pass is through.
         "16-bit copies": 2.0 * counts.matmul if mixed and _dtype_bytes(recipe) == 4 else 0.0,
+        "reference": _reference(recipe, counts),
+        **_of_policy(recipe, counts, shape, batch, row_tokens, world_size, element_bytes),
         # DDP sends gradients in buckets of its own.
         "gradient buckets": states.gradients if world_size > 1 else 0.0,
         "activations": _activations(recipe, shape, counts, tokens, batch, element_bytes),
@@ -80,8 +85,9 @@ def footprint(
     }
     saved = counts.trainable * _trained_bytes(recipe) if recipe.get("adapter") else states.weights
     model = saved + _TOKENIZER_BYTES * shape.vocab_size + _SMALL_FILES_BYTES
-    checkpoint = model + states.optimizer + world_size * _SMALL_FILES_BYTES
-    return Footprint(states, parts, checkpoint, model, problems)
+    # Beside the policy lie the weights and moments of what makes its values.
+    checkpoint = model + 0.75 * parts.get("values", 0.0) + states.optimizer + world_size * _SMALL_FILES_BYTES
+    return Footprint(states, parts, checkpoint, model, (*problems, *reward_bytes(recipe)[1]))
 
 
 def _states(recipe: Recipe, counts: ParameterCount) -> tuple[memory.StateBytes, tuple[Problem, ...]]:
@@ -100,6 +106,35 @@ def _states(recipe: Recipe, counts: ParameterCount) -> tuple[memory.StateBytes, 
     fault = f"the states of the optimizer {optim} are not counted: their size depends on more than the parameters"
     problem = Problem(recipe.where("training.optim"), fault, "leave room for them", "unchecked")
     return memory.StateBytes(weights, gradients, 0.0), (problem,)
+
+
+def _reference(recipe: Recipe, counts: ParameterCount) -> float:
+    """The frozen copy of the model that training compares with. With an adapter it is the base, which is there already."""
+    copied = recipe.kind == "dpo" and not recipe.get("training.precompute_ref_log_probs")
+    copied = copied or (recipe.kind in PROMPTED and recipe.get("training.kl_coef", KL_COEF) > 0)
+    if not copied or leaves_the_base(recipe.get("adapter")):
+        return 0.0
+    return float(counts.total * _dtype_bytes(recipe))
+
+
+def _of_policy(
+    recipe: Recipe,
+    counts: ParameterCount,
+    shape: ModelShape,
+    batch: BatchSplit,
+    row_tokens: int,
+    world_size: int,
+    element_bytes: int,
+) -> dict[str, float]:
+    """What answers, their values and their scores take."""
+    rollouts = rollout_plan(recipe, batch)
+    if rollouts is None:
+        return {}
+    return {
+        "values": value_bytes(recipe, counts, shape),
+        "rollout": rollout_bytes(recipe, shape, rollouts, row_tokens, world_size, element_bytes),
+        "rewards": reward_bytes(recipe)[0],
+    }
 
 
 def _quantized_bits(recipe: Recipe) -> float:
@@ -161,4 +196,4 @@ def _builds_logits(recipe: Recipe) -> bool:
     """TRL's `nll` and Liger's loss go over the tokens in chunks; the models' own loss takes all logits at once."""
     if recipe.get("training.use_liger_kernel"):
         return False
-    return recipe.kind != "sft" or recipe.get("training.loss_type", "nll") == "dft"
+    return recipe.kind == "pretrain" or recipe.get("training.loss_type", "nll") == "dft"

@@ -8,6 +8,7 @@ from typing import Any
 
 from hfrecipes.models.adapters import adapter_base
 from hfrecipes.models.config import build_config, config_fields, embedding_rows
+from hfrecipes.models.peft_methods import METHOD_OF_TYPE
 from hfrecipes.models.recipe_tokenizer import extends
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -16,7 +17,8 @@ _ADAPTER = "adapter_config.json"
 # The words of an adapter's config that decide how many parameters it has.
 _COUNTED_WORDS = (
     *("r", "target_modules", "modules_to_save", "rank_pattern", "use_dora", "bias", "target_parameters"),
-    *("exclude_modules", "layers_to_transform", "layers_pattern"),
+    *("exclude_modules", "layers_to_transform", "layers_pattern", "feedforward_modules", "num_virtual_tokens"),
+    *("prefix_projection", "encoder_reparameterization_type", "encoder_hidden_size", "encoder_num_layers"),
 )
 
 
@@ -59,7 +61,8 @@ def trained_adapter(recipe: Recipe) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     settings = json.loads(file.read_text(encoding="utf-8"))
-    return {"method": "lora", **{word: settings[word] for word in _COUNTED_WORDS if settings.get(word) is not None}}
+    method = METHOD_OF_TYPE.get(settings.get("peft_type"), "lora")
+    return {"method": method, **{word: settings[word] for word in _COUNTED_WORDS if settings.get(word) is not None}}
 
 
 def _from_recipe(recipe: Recipe, vocab_size: int | None) -> Any:

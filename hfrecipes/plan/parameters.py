@@ -14,9 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfrecipes.models.config import build_config
+from hfrecipes.models.freezing import freeze
+from hfrecipes.models.peft_methods import peft_config
 from hfrecipes.objectives.settings import MTPSettings
 from hfrecipes.plan.shape import model_shape
+from hfrecipes.recipe.adapter_words import BOTTLENECK, DEFAULTS
 
+_STARTS = ("init_lora_weights", "init_ia3_weights", "init_weights", "prompt_tuning_init", "prompt_tuning_init_text")
+_ADAPTERS = re.compile(r"lora_|ia3_|prompt_encoder\.|\.bottleneck\.|\.modules_to_save\.|trainable_tokens_delta")
 _EXPERTS = re.compile(r"(^|\.)experts(\.|$)")
 # Parts by the names that families give their modules, in the order in which they are tried.
 _PARTS = (
@@ -74,6 +79,7 @@ def count_parameters(
     adapter: dict[str, Any] | None = None,
     quantization: dict[str, Any] | None = None,
     heads: MTPSettings | None = None,
+    frozen: dict[str, Any] | None = None,
 ) -> ParameterCount:
     """Counts a causal language model, with its adapter, without loading or drawing a weight.
 
@@ -82,6 +88,7 @@ def count_parameters(
         adapter: The recipe's `adapter` section.
         quantization: The recipe's `quantization` section.
         heads: Those of multi-token prediction, which stay whole beside an adapter.
+        frozen: The recipe's `model.freeze` section.
 
     Raises:
         ValueError: where transformers or peft cannot build this model or adapter.
@@ -97,6 +104,8 @@ def count_parameters(
         if heads:
             _add_heads(model, heads)
             model.requires_grad_(not heads.frozen_trunk)
+        if frozen:
+            freeze(model, frozen)
         if quantization:
             model.requires_grad_(False)  # bitsandbytes' weights have no gradients
         if adapter:
@@ -140,13 +149,18 @@ def _on_meta_device() -> Iterator[None]:
 
 
 def _with_adapter(model: Any, adapter: dict[str, Any]) -> Any:
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
-    fields = {name: value for name, value in adapter.items() if name != "method"}
-    # How the adapter starts changes no count, and some starts decompose weights that are not here.
-    fields["init_lora_weights"] = False
-    fields = {"task_type": "CAUSAL_LM", "target_modules": "all-linear", "exclude_modules": ".*mtp_heads.*", **fields}
-    return get_peft_model(model, LoraConfig(**fields))
+    if adapter["method"] == BOTTLENECK:
+        from hfrecipes.models.bottleneck import add_bottlenecks
+
+        words = {name: value for name, value in adapter.items() if name != "method" and value is not None}
+        return add_bottlenecks(model, **{**DEFAULTS[BOTTLENECK], **words})
+    # How the adapter starts changes no count, and some starts decompose or read weights that are not here.
+    fields = {name: value for name, value in adapter.items() if name not in _STARTS}
+    if adapter["method"] == "lora":
+        fields = {"init_lora_weights": False, "exclude_modules": ".*mtp_heads.*", **fields}
+    return get_peft_model(model, peft_config(fields))
 
 
 def _quantized(model: Any, quantization: dict[str, Any] | None) -> set[int]:
@@ -229,13 +243,16 @@ def _multiplies(entry: _Entry, output_weight: Any) -> bool:
     """Whether this parameter meets every token in a matrix product; the frozen twin of a copied module meets none."""
     if ".original_module." in entry.name or "lora_embedding_A" in entry.name or entry.name.endswith("bias"):
         return False
+    if "ia3_" in entry.name or "prompt_encoder." in entry.name:
+        # Vectors that scale, and a network that runs once a step.
+        return False
     return entry.parameter is output_weight or (entry.parameter.dim() >= 2 and not _is_lookup(entry))
 
 
 def _part(entry: _Entry, output_weight: Any) -> str:
     if "mtp_heads." in entry.name:
         return "heads"
-    if "lora_" in entry.name or ".modules_to_save." in entry.name:
+    if _ADAPTERS.search(entry.name):
         return "adapter"
     if _is_lookup(entry):
         return "embedding"

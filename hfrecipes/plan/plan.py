@@ -6,13 +6,13 @@ Every figure is either known, or estimated and marked so, or left out with an *u
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from hfrecipes.data.mixture.schedule import MixtureSchedule
 from hfrecipes.objectives.settings import mtp_settings
 from hfrecipes.plan import flops
-from hfrecipes.plan.advice import memory_problems
+from hfrecipes.plan.advice import heads_problems, memory_problems
 from hfrecipes.plan.counts import DataCounts, estimate_counts
 from hfrecipes.plan.devices import DEFAULT_UTILISATION, measured_flops, recognise
 from hfrecipes.plan.disk import DiskNeed, disk_need
@@ -20,11 +20,15 @@ from hfrecipes.plan.footprint import Footprint, footprint
 from hfrecipes.plan.mixture import DEFAULT_EPOCHS, mixture_facts, plan_schedule, unseen_steps
 from hfrecipes.plan.model import planned_config, trained_adapter
 from hfrecipes.plan.parameters import ParameterCount, count_parameters
+from hfrecipes.plan.policy import RESPONSE_LENGTH, RolloutPlan, policy_flops, rollout_plan
 from hfrecipes.plan.shape import ModelShape, model_shape
+from hfrecipes.plan.timetable import timetable_problems
+from hfrecipes.recipe.adapter_words import shown_method, virtual_tokens
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import BatchSplit, resolve, split_batch
+from hfrecipes.recipe.source_list import COMPARING, PROMPTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,7 @@ def make_plan(
     Raises:
         RecipeError: where the batch cannot be divided, or transformers or peft refuses the model or adapter.
     """
-    recipe = resolve(recipe, hardware, world_size)
+    said, recipe = recipe, resolve(recipe, hardware, world_size)
     if adapter := trained_adapter(recipe):
         recipe = recipe.replace(adapter=adapter)
     batch = split_batch(recipe, hardware, world_size)
@@ -170,7 +174,8 @@ def make_plan(
         problems.append(config)
     else:
         counts, shape = _counted(recipe, config), model_shape(config)
-    row_tokens = longest_row(recipe, shape)
+        problems += heads_problems(recipe, counts)
+    row_tokens, rollouts = longest_row(recipe, shape), rollout_plan(recipe, batch)
     if counts and shape:
         memory = footprint(recipe, counts, shape, batch, row_tokens, world_size)
         problems += [*memory.problems, *memory_problems(recipe, memory, hardware, world_size, batch)]
@@ -180,6 +185,7 @@ def make_plan(
     if counts and shape and tokens is not None:
         compute = _compute(recipe, counts, shape, tokens, _mean_row(recipe, data), hardware, world_size)
     problems += _unknown(recipe, steps, compute, hardware)
+    problems += timetable_problems(said, steps) if steps else []
     return Plan(
         name=recipe.name,
         kind=recipe.kind,
@@ -192,7 +198,7 @@ def make_plan(
         shape=shape,
         data=data,
         steps=steps,
-        epochs=None if recipe.get("data.mixture") else _passes(data, batch, steps, epochs),
+        epochs=None if recipe.get("data.mixture") else _passes(data, batch, steps, epochs, rollouts),
         tokens=tokens,
         compute=compute,
         memory=memory,
@@ -215,20 +221,30 @@ def _unknown(recipe: Recipe, steps: int | None, compute: Compute | None, hardwar
     return problems
 
 
+# Sequences of a row of a preference: the prompt with either answer. (A ranking has more.)
+PAIR = 2
+
+
 def longest_row(recipe: Recipe, shape: ModelShape | None) -> int:
     """Tokens of the longest row that training can meet."""
     if recipe.kind == "pretrain":
         return recipe.get("data.context_length")
+    if recipe.kind in PROMPTED:
+        answer = recipe.get("training.response_length", RESPONSE_LENGTH)
+        asked = recipe.get("training.max_prompt_length")
+        most = shape.max_positions if shape and shape.max_positions else 0
+        return asked + answer if asked else most
     limit = recipe.get("training.max_length")
-    return limit or (shape.max_positions if shape and shape.max_positions else 0)
+    row = limit or (shape.max_positions if shape and shape.max_positions else 0)
+    return (row + virtual_tokens(recipe.get("adapter"))) * (PAIR if recipe.kind in COMPARING else 1)
 
 
 def _counted(recipe: Recipe, config: Any) -> ParameterCount:
     adapter, quantization = recipe.get("adapter"), recipe.get("quantization")
     try:
-        return count_parameters(config, adapter, quantization, mtp_settings(recipe))
+        return count_parameters(config, adapter, quantization, mtp_settings(recipe), recipe.get("model.freeze"))
     except Exception as error:  # whatever transformers or peft finds amiss, in whichever type
-        section = "adapter" if adapter else "model"
+        section = "adapter" if adapter else "model.freeze" if recipe.get("model.freeze") else "model"
         problem = Problem(recipe.where(section), f"cannot be built: {error}", f"correct the {section} section")
         raise RecipeError(problem) from error
 
@@ -240,18 +256,28 @@ def _steps(
     if recipe.get("data.mixture") is not None:
         # Each source has epochs of its own.
         return (schedule.steps if schedule else unseen_steps(recipe, batch.global_batch_size, parameters)), None
-    rows = data.rows
+    rows, rollouts = data.rows, rollout_plan(recipe, batch)
     per_epoch = None if rows is None else math.ceil(rows / batch.global_batch_size)
+    if rollouts and rows is not None:
+        per_epoch = rollouts.steps_of_an_epoch(rows)
     max_steps = recipe.get("training.max_steps", -1)
     if max_steps > 0:
+        max_steps = rollouts.whole(max_steps) if rollouts else max_steps
         return max_steps, None if not per_epoch else max_steps / per_epoch
     epochs = float(recipe.get("training.num_train_epochs", DEFAULT_EPOCHS))
-    return (None if per_epoch is None else math.ceil(epochs * per_epoch)), epochs
+    steps = None if per_epoch is None else math.ceil(epochs * per_epoch)
+    return (rollouts.whole(steps) if rollouts and steps else steps), epochs
 
 
-def _passes(data: DataCounts, batch: BatchSplit, steps: int | None, asked: float | None) -> float | None:
+def _passes(
+    data: DataCounts, batch: BatchSplit, steps: int | None, asked: float | None, rollouts: RolloutPlan | None
+) -> float | None:
     """How often each row is read; the epochs asked for where the rows are not known."""
-    return asked if not data.rows or steps is None else steps * batch.global_batch_size / data.rows
+    if not data.rows or steps is None:
+        return asked
+    read = steps * batch.global_batch_size / data.rows
+    # A prompt that is answered once is learnt from several times.
+    return read / rollouts.passes if rollouts else read
 
 
 def _tokens(recipe: Recipe, data: DataCounts, batch: BatchSplit, steps: int | None) -> float | None:
@@ -263,7 +289,11 @@ def _tokens(recipe: Recipe, data: DataCounts, batch: BatchSplit, steps: int | No
 def _mean_row(recipe: Recipe, data: DataCounts) -> float | None:
     if recipe.kind == "pretrain":
         return float(recipe.get("data.context_length"))
-    return data.tokens / data.rows if data.tokens is not None and data.rows else None
+    if data.tokens is None or not data.rows:
+        return None
+    # Answers are taken to be as long as they may be.
+    answer = recipe.get("training.response_length", RESPONSE_LENGTH) if recipe.kind in PROMPTED else 0
+    return data.tokens / data.rows + answer
 
 
 def _compute(
@@ -278,14 +308,23 @@ def _compute(
     heads = mtp_settings(recipe)
     # Heads for further tokens are layers like the last one.
     windows = [*shape.windows, *shape.windows[-1:] * (heads.num_future_tokens - 1 if heads else 0)]
-    attention = flops.attention_flops(windows, shape.num_heads * shape.head_dim, max(mean_row or 1.0, 1.0))
+    comparing = recipe.kind in COMPARING
+    sequence = max((mean_row or 1.0) / (PAIR if comparing else 1), 1.0)
+    attention = flops.attention_flops(windows, shape.num_heads * shape.head_dim, sequence)
+    # A reward is one number, for which no output matrix is needed.
+    without = counts.unembedding if recipe.kind == "reward" else 0
     per_token = flops.token_flops(
-        counts.matmul,
-        counts.trainable_matmul,
+        counts.matmul - without,
+        min(counts.trainable_matmul, counts.matmul - without),
         attention,
         checkpointing=recipe.get("training.gradient_checkpointing", False),
-        unembedding=counts.unembedding,
+        unembedding=counts.unembedding - without,
     )
+    if recipe.kind == "dpo":
+        # The reference reads each answer, too.
+        per_token = replace(per_token, forward=2 * per_token.forward)
+    if rollouts := rollout_plan(recipe, split_batch(recipe, hardware, world_size)):
+        per_token = policy_flops(recipe, per_token, rollouts)
     device = recognise(hardware)
     peak, source = (device.peak_flops, device.source) if device else (None, None)
     if hardware.device == "cpu":
@@ -299,7 +338,11 @@ def _model_words(recipe: Recipe) -> str:
     name = recipe.get("model.name_or_path") or f"{recipe.get('model.config.model_type')} from random weights"
     words = [name]
     if adapter := recipe.get("adapter"):
-        words.append(f"{adapter['method']} r={adapter.get('r', 8)}")
+        words.append(shown_method(adapter))
+    if last := recipe.get("model.freeze.all_but_last"):
+        words.append(f"only the last {last} layers trained")
+    elif recipe.get("model.freeze"):
+        words.append("partly frozen")
     if quantization := recipe.get("quantization"):
         words.append("4-bit" if quantization.get("load_in_4bit") else "8-bit")
     return " + ".join(words)

@@ -19,6 +19,7 @@ from hfrecipes.data.settings import pack_settings
 from hfrecipes.plan.sample import SampledSource, encode_sample, sample_examples, tokenize_sample
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.secrets import redact
+from hfrecipes.recipe.source_list import PROMPTED
 from hfrecipes.recipe.visible import visible
 from hfrecipes.tokenization.tokenizer import Tokenizer
 
@@ -102,11 +103,12 @@ def _preview_examples(recipe: Recipe, sampled: SampledSource, tokenizer: Tokeniz
     kept = [result for result in encoded if result.supervised_tokens]
     tokens = sum(len(result.input_ids) for result in kept)
     truncated = sum(result.truncated_tokens for result in encoded)
+    supervised = sum(result.supervised_tokens for result in kept)
     return SourcePreview(
         source=title,
         rows=rows,
         sampled=len(encoded),
-        supervised_share=sum(result.supervised_tokens for result in kept) / max(tokens, 1),
+        supervised_share=0.0 if recipe.kind in PROMPTED else supervised / max(tokens, 1),
         truncated_share=truncated / (truncated + sum(len(result.input_ids) for result in encoded)),
         truncated_rows=sum(result.truncated_tokens > 0 for result in encoded),
         dropped_rows=len(encoded) - len(kept),

@@ -15,6 +15,7 @@ from hfrecipes.plan.pipeline import PipelinePlan
 from hfrecipes.plan.plan import Plan
 from hfrecipes.plan.units import count, duration, gib
 from hfrecipes.recipe.problem import Problem
+from hfrecipes.recipe.source_list import PROMPTED
 
 _MARKS = {"error": "[bold red]✗[/]", "warning": "[bold yellow]![/]", "unchecked": "[cyan]?[/]"}
 
@@ -91,7 +92,7 @@ def _data(plan: Plan) -> str:
     words = [
         f"{about}{data.rows:,} rows, {about}{count(data.tokens)} tokens {'in all' if plan.mixture else 'an epoch'}"
     ]
-    if data.supervised_tokens is not None and data.supervised_tokens < data.tokens:
+    if plan.kind not in PROMPTED and data.supervised_tokens is not None and data.supervised_tokens < data.tokens:
         words.append(f"{about}{data.supervised_tokens / data.tokens:.0%} of them carry loss")
     if data.truncated_tokens:
         words.append(f"{about}{data.truncated_tokens / (data.tokens + data.truncated_tokens):.1%} cut off")
@@ -105,7 +106,8 @@ def _data(plan: Plan) -> str:
 
 def _batch(plan: Plan) -> str:
     split = plan.batch
-    rows = f"{split.global_batch_size} rows = {split.micro_batch_size} × {split.accumulation_steps} accumulated"
+    kind = "answers" if plan.kind in PROMPTED else "rows"
+    rows = f"{split.global_batch_size} {kind} = {split.micro_batch_size} × {split.accumulation_steps} accumulated"
     devices = f" × {plan.world_size} devices" if plan.world_size > 1 else ""
     return f"{rows}{devices}, of at most {plan.row_tokens:,} tokens each"
 

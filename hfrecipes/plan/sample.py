@@ -8,14 +8,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hfrecipes.data.encode import EncodedExample, encode_examples
+from hfrecipes.data.encode import EncodedExample
+from hfrecipes.data.encode_comparisons import EncodedComparison
+from hfrecipes.data.examples import read_examples
 from hfrecipes.data.formats import Example, to_example
 from hfrecipes.data.refine import Refinery
 from hfrecipes.data.row import Row, Source
-from hfrecipes.data.settings import sft_settings, text_column
+from hfrecipes.data.settings import row_settings, text_column
 from hfrecipes.data.sources import open_source
+from hfrecipes.data.streams import encode_rows
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.source_list import COMPARING
 from hfrecipes.tokenization.tokenizer import OfflineError, Tokenizer
 
 SAMPLE_ROWS = 200
@@ -67,7 +71,11 @@ def sample_sources(
     for index, (key, spec) in enumerate(recipe.sources(role)):
         source = open_source(spec, recipe, recipe.where(key))
         try:
-            drawn = draw(source, spec, size, refined=refinery and refinery.examples(index, source))
+            refined = refinery and refinery.examples(index, source)
+            if refined is None and recipe.kind in COMPARING:
+                # A row of a ranking can make several examples.
+                refined = read_examples(recipe, role, index, source)
+            drawn = draw(source, spec, size, refined=refined)
         except RecipeError as error:
             if spec.get("path") or source.embedded:
                 raise
@@ -125,14 +133,16 @@ def sample_examples(recipe: Recipe, sampled: SampledSource) -> list[Example]:
     return [to_example(row.values, spec, row.where, recipe.path.parent) for row in sampled.rows]
 
 
-def encode_sample(recipe: Recipe, sampled: SampledSource, tokenizer: Tokenizer) -> list[EncodedExample]:
-    """The rows of an `sft` recipe's sample as ids and labels.
+def encode_sample(
+    recipe: Recipe, sampled: SampledSource, tokenizer: Tokenizer
+) -> list[EncodedExample] | list[EncodedComparison]:
+    """The rows of a sample as ids and labels, of a recipe of any kind but `pretrain`.
 
     Raises:
         RecipeError: naming a row that cannot be encoded.
     """
     wheres = [row.where for row in sampled.rows]
-    return encode_examples(sample_examples(recipe, sampled), tokenizer, sft_settings(recipe), wheres)
+    return encode_rows(sample_examples(recipe, sampled), tokenizer, row_settings(recipe), wheres)
 
 
 def tokenize_sample(recipe: Recipe, sampled: SampledSource, tokenizer: Tokenizer) -> list[list[int]]:

@@ -7,17 +7,18 @@ import re
 from typing import Any
 
 from hfrecipes.objectives.settings import MTPSettings
-from hfrecipes.publish import cleaning_tables, continued, tables
+from hfrecipes.publish import cleaning_tables, continued, decoding, rewards, tables
 from hfrecipes.publish.citation import citation
 from hfrecipes.publish.escaping import Bold, code_span, inline_text
 from hfrecipes.publish.evaluations import TUNED, EvaluationRow, evaluation_models, evaluation_rows
 from hfrecipes.publish.figures import count, dig, duration, is_number, short
 from hfrecipes.publish.folds import is_folds, render_folds_card
-from hfrecipes.publish.header import base_on_hub, is_adapter, languages_of, license_of, render_header
+from hfrecipes.publish.header import base_on_hub, is_adapter, is_bottleneck, languages_of, license_of, render_header
 from hfrecipes.publish.limitations import limitations
 from hfrecipes.publish.mixture import MIXTURE_FIGURES, mixture_table
 from hfrecipes.publish.needles import needle_rows
 from hfrecipes.publish.origin import command_text, local_model_id, name_of, recipe_text
+from hfrecipes.publish.policy import policy_sentences, score_sentence
 from hfrecipes.publish.templates import render_template
 
 EVALUATION_HEADING = "Evaluation"
@@ -33,6 +34,9 @@ _TURNS = re.compile(r"(system|user|assistant): ")
 _TRAINED = {
     "pretrain": "trained on next-token prediction",
     "sft": "instruction-tuned (supervised fine-tuning)",
+    "reward": "trained to reward better answers more",
+    "dpo": "trained on preferences (direct preference optimization)",
+    "ppo": "trained on its own answers, which rewards score (proximal policy optimization)",
 }
 
 
@@ -69,10 +73,16 @@ def render_card(
         augmentation=[cleaning_tables.AUGMENTATION_COLUMNS, *cleaning_tables.augmentation_rows(facts)],
         hyperparameters=tables.hyperparameter_rows(facts),
         compute=tables.compute_rows(facts),
-        curve=_loss_curve(metrics),
+        curve=score_sentence(metrics) or _loss_curve(metrics),
         plan=[tables.PLAN_COLUMNS, *tables.plan_rows(facts)],
         evaluation=evaluation_table(facts),
         needles=needle_rows(facts),
+        margins=rewards.margin_table(facts),
+        margin_figures=rewards.MARGIN_FIGURES,
+        reward_sentences=[*rewards.reward_sentences(facts), *policy_sentences(facts)],
+        decoding=decoding.decoding_sentence(facts),
+        decoding_rows=decoding.decoding_table(facts),
+        decoding_figures=decoding.DECODING_FIGURES,
         changes=continued.changes_table(facts),
         changes_figures=continued.CHANGES_FIGURES,
         new_pieces=continued.tokenizer_sentence(facts),
@@ -119,7 +129,7 @@ def _at_once(facts: dict[str, Any]) -> str:
 def _lead(facts: dict[str, Any], base_model: str | None) -> str:
     """What the model is, in a sentence of Markdown."""
     architecture = inline_text(dig(facts, "model.model_type") or "causal")
-    what = f"{tables.parameters_text(facts)}{architecture} language model"
+    what = f"{tables.parameters_text(facts)}{architecture} {'reward' if rewards.is_reward(facts) else 'language'} model"
     sources = dict.fromkeys(code_span(tables.data_name(entry)) for entry in tables.training_data(facts))
     on = f" on {', '.join(sources)}" if sources else ""
     trained = _TRAINED.get(str(facts.get("kind")), "trained") + _at_once(facts)
@@ -163,6 +173,11 @@ def _intended(facts: dict[str, Any]) -> str:
             "Continuing text of the kind it was trained on, as a starting point for fine-tuning, and for studying how "
             "such a model is trained. It follows no instructions: it continues text."
         )
+    if rewards.is_reward(facts):
+        return (
+            "Telling better answers from worse ones to prompts of the form it was trained on. Rewards of different prompts "
+            "cannot be compared, and a model that is trained to be rewarded will find what this one mistakes for good."
+        )
     shown = " (see the samples below)" if facts.get("samples") else ""
     return f"Answering prompts of the form it was trained on{shown}, and studying how such a model is trained."
 
@@ -178,6 +193,8 @@ def _snippet(facts: dict[str, Any], base_model: str | None) -> dict[str, Any]:
     revision = dig(facts, "model.revision")
     return {
         "adapter": is_adapter(facts),
+        "bottleneck": is_bottleneck(facts),
+        "reward": rewards.is_reward(facts),
         "chat": not pretrained if template is None else bool(template),
         "prompt": repr(_short_prompt(facts) or ("Once upon a time" if pretrained else "What is a language model?")),
         "base": base_on_hub(facts, base_model),

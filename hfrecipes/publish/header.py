@@ -12,9 +12,11 @@ from hfrecipes.publish.figures import dig
 from hfrecipes.publish.naming import is_hub_id
 from hfrecipes.publish.origin import name_of
 from hfrecipes.publish.tables import data_name, is_hub_dataset
+from hfrecipes.recipe.adapter_words import BOTTLENECK
 from hfrecipes.recipe.licenses import LICENSES
 
 TASK = "text-generation"
+_TASKS = {"reward": "text-classification"}
 
 
 def languages_of(facts: dict[str, Any]) -> list[str]:
@@ -31,6 +33,11 @@ def license_of(facts: dict[str, Any]) -> str | None:
     return str(declared) if declared else None
 
 
+def task_of(facts: dict[str, Any]) -> str:
+    """What the Hub files the model under."""
+    return _TASKS.get(str(facts.get("kind")), TASK)
+
+
 def base_on_hub(facts: dict[str, Any], base_model: str | None = None) -> str | None:
     """The Hub id of what the weights started from; a folder has none unless the publisher names one."""
     if base_model:
@@ -44,6 +51,11 @@ def is_adapter(facts: dict[str, Any]) -> bool:
     return bool(dig(facts, "model.adapter"))
 
 
+def is_bottleneck(facts: dict[str, Any]) -> bool:
+    """Whether it left adapters that peft does not know."""
+    return dig(facts, "model.adapter.method") == BOTTLENECK
+
+
 def render_header(facts: dict[str, Any], base_model: str | None = None) -> str:
     """The YAML between the two `---` lines, without them."""
     header: dict[str, Any] = {}
@@ -55,8 +67,9 @@ def render_header(facts: dict[str, Any], base_model: str | None = None) -> str:
             header["license_name"] = license.lower().replace(" ", "-")
     if languages_of(facts):
         header["language"] = languages_of(facts)
-    header["library_name"] = "peft" if is_adapter(facts) else "transformers"
-    header["pipeline_tag"] = TASK
+    library = "hfrecipes" if is_bottleneck(facts) else "peft"
+    header["library_name"] = library if is_adapter(facts) else "transformers"
+    header["pipeline_tag"] = task_of(facts)
     base = base_on_hub(facts, base_model)
     if base:
         header["base_model"] = base
@@ -102,7 +115,7 @@ def _result(row: EvaluationRow, facts: dict[str, Any]) -> dict[str, Any]:
     bounds = {"low": tuned.low, "high": tuned.high} if tuned.has_interval else {}
     arguments = bounds | ({"n": tuned.n} if tuned.n is not None else {})
     return {
-        "task_type": TASK,
+        "task_type": task_of(facts),
         "dataset_type": name,
         "dataset_name": row.dataset,
         "dataset_split": split,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Files at the root by which a loader decides what a repository holds. One that an earlier publication left behind
 # (a shard too many, an adapter where whole weights are now) would load beside the new weights or instead of them.
-_DECIDES_LOADING = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json")
+_DECIDES_LOADING = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "bottleneck_config.json")
 
 _WHERE = "Hub"
 _AGAIN = "the run is unchanged: publish it again"

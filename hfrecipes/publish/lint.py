@@ -36,7 +36,7 @@ _KEY_NAMES = (
 )
 _KEYS = frozenset(_KEY_NAMES.split())
 _RELATIONS = ("adapter", "finetune", "merge", "quantized")
-_LIBRARIES = ("transformers", "peft")
+_LIBRARIES = ("transformers", "peft", "hfrecipes")
 
 # What a page may be made to run or to load by, where it is not cleaned before it is shown.
 _ACTIVE_HTML = re.compile(

@@ -13,6 +13,8 @@ from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir
 
 ADAPTER_CONFIG = "adapter_config.json"
+# Configurations that name the model which an adapter belongs to.
+_ADAPTER_CONFIGS = (ADAPTER_CONFIG, "bottleneck_config.json")
 WEIGHTS = ".safetensors"
 # The folder of a repository in which a run's recipe, facts, log and report stand.
 RECORDS = "hfrecipes"
@@ -50,7 +52,7 @@ _BEGINNINGS = [
 _LONGEST_BEGINNING = 8
 
 # Configuration files into which the libraries write where a model or tokenizer was loaded from.
-_CONFIGS = ("config.json", "tokenizer_config.json", "generation_config.json", ADAPTER_CONFIG)
+_CONFIGS = ("config.json", "tokenizer_config.json", "generation_config.json", *_ADAPTER_CONFIGS)
 _ORIGIN_KEYS = ("_name_or_path", "name_or_path")
 
 
@@ -129,7 +131,7 @@ def model_file_content(path: Path, base_model: str | None) -> bytes | None:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise RecipeError(Problem(str(path), f"is not valid JSON: {error}", "save the model again")) from None
-    changed = _with_base(path, values, base_model) if path.name == ADAPTER_CONFIG else values
+    changed = _with_base(path, values, base_model) if path.name in _ADAPTER_CONFIGS else values
     changed = {key: value for key, value in changed.items() if key not in _ORIGIN_KEYS or is_hub_id(value)}
     changed = portable_value(changed)
     return None if changed == values else (json.dumps(changed, indent=2, ensure_ascii=False) + "\n").encode()

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hfrecipes.publish import cleaning_tables, continued, curves, tables
+from hfrecipes.publish import cleaning_tables, continued, curves, decoding, tables
 from hfrecipes.publish.compare import evaluation_groups, figure_rows, recipe_differences
 from hfrecipes.publish.evaluations import TUNED, evaluation_rows
 from hfrecipes.publish.figures import count, dig, duration, is_number, number, scientific, short, size
@@ -15,7 +15,11 @@ from hfrecipes.publish.folds import figure_columns, fold_runs, fold_table, is_fo
 from hfrecipes.publish.mixture import MIXTURE_FIGURES, mixture_table, share_series
 from hfrecipes.publish.needles import needle_maps
 from hfrecipes.publish.origin import name_of, recipe_text
+from hfrecipes.publish.overfitting import OVERFITTING_FIGURES, overfitting_table
+from hfrecipes.publish.policy import CHARTS as POLICY_CHARTS
+from hfrecipes.publish.policy import policy_series
 from hfrecipes.publish.reading import facts_of
+from hfrecipes.publish.rewards import MARGIN_FIGURES, calibration_series, is_reward, margin_table
 from hfrecipes.publish.svg import Bar, Series, interval_bars, line_chart
 from hfrecipes.publish.templates import render_template
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -52,7 +56,7 @@ def _render(runs: list[RunDir], facts: list[dict[str, Any]], heading: str, folds
         heading=names[0] if len(names) == 1 else heading,
         folds=folds,
         fold_figures=figure_columns(folds),
-        runs=[_run_view(name, entry) for name, entry in zip(names, facts, strict=True)],
+        runs=[_run_view(*one) for one in zip(names, facts, logs, strict=True)],
         tiles=_tiles(facts[0]) if len(facts) == 1 else [],
         charts=_charts(names, facts, logs),
         evaluations=[_evaluation_view(*group) for group in evaluation_groups(names, facts)],
@@ -62,9 +66,12 @@ def _render(runs: list[RunDir], facts: list[dict[str, Any]], heading: str, folds
         plan_columns=tables.PLAN_COLUMNS,
         cleaning_figures=cleaning_tables.CLEANING_FIGURES,
         changes_figures=continued.CHANGES_FIGURES,
+        overfitting_figures=OVERFITTING_FIGURES,
+        decoding_figures=decoding.DECODING_FIGURES,
         compression_figures=continued.COMPRESSION_FIGURES,
         kinds_columns=tables.KINDS_COLUMNS,
         mixture_figures=MIXTURE_FIGURES,
+        margin_figures=MARGIN_FIGURES,
         augmentation_columns=cleaning_tables.AUGMENTATION_COLUMNS,
     )
 
@@ -88,7 +95,7 @@ def _distinct_names(runs: list[RunDir], facts: list[dict[str, Any]]) -> list[str
     return [folder if name in twice else name for name, folder in zip(names, folders, strict=True)]
 
 
-def _run_view(name: str, facts: dict[str, Any]) -> dict[str, Any]:
+def _run_view(name: str, facts: dict[str, Any], log: curves.Log) -> dict[str, Any]:
     """What the template shows of one run."""
     base = tables.base_name(facts)
     architecture = dig(facts, "model.model_type") or "causal"
@@ -97,7 +104,7 @@ def _run_view(name: str, facts: dict[str, Any]) -> dict[str, Any]:
         "name": name,
         "status": str(facts.get("status") or "unknown"),
         "kind": str(facts.get("kind") or ""),
-        "lead": f"{tables.parameters_text(facts)}{architecture} language model, {origin}",
+        "lead": f"{tables.parameters_text(facts)}{architecture} {'reward' if is_reward(facts) else 'language'} model, {origin}",
         "when": _when(facts),
         "data": tables.data_rows(facts),
         "kinds": tables.kinds_rows(facts),
@@ -108,8 +115,12 @@ def _run_view(name: str, facts: dict[str, Any]) -> dict[str, Any]:
         "changes": continued.changes_table(facts),
         "new_pieces": continued.tokenizer_sentence(facts),
         "compression": continued.compression_table(facts),
+        "overfitting": overfitting_table(log, facts),
         "compute": tables.compute_rows(facts),
         "plan": tables.plan_rows(facts),
+        "decoding": decoding.decoding_sentence(facts),
+        "decoding_rows": decoding.decoding_table(facts),
+        "margins": margin_table(facts),
         "needles": [{"language": language, "svg": Markup(svg)} for language, svg in needle_maps(facts)],
         "samples": [_sample(sample) for sample in facts.get("samples") or []],
         "warnings": tables.warnings_of(facts),
@@ -143,7 +154,9 @@ def _tiles(facts: dict[str, Any]) -> list[dict[str, str]]:
             tiles.append({"title": row.title, "value": number(tuned.value), "remark": remark})
     training = facts.get("training") or {}
     losses = f"from {number(training.get('first_loss'))}" if is_number(training.get("first_loss")) else ""
+    began = f"from {number(training['first_score'])}" if is_number(training.get("first_score")) else ""
     entries = [
+        ("Final score of rollouts", training.get("final_score"), number, began),
         ("Final loss", training.get("final_loss"), number, losses),
         ("Parameters", dig(facts, "model.parameters.total"), short, _trainable(facts)),
         ("Tokens", training.get("tokens"), short, f"{count(training.get('steps'))} steps"),
@@ -168,6 +181,7 @@ def _charts(names: list[str], facts: list[dict[str, Any]], logs: list[curves.Log
     units = {unit for points, unit in speeds if points}
     charts = [
         ("Loss", _loss_series(names, logs)),
+        *((title, policy_series(names, logs, key)) for title, key in POLICY_CHARTS),
         ("Shares of the tokens by source", _share_series(names, logs)),
         ("Old and new domain, bits per byte", _domain_series(names, facts, logs)),
         ("Bits per byte, held-out", _eval_series(names, [curves.bits_curves(log) for log in logs])),
@@ -177,11 +191,15 @@ def _charts(names: list[str], facts: list[dict[str, Any]], logs: list[curves.Log
     if len(units) == 1:
         charts.append((f"Throughput, {units.pop()}", _one_per_run(names, [points for points, _ in speeds])))
     drawn = [(title, [one for one in series if len(one.points) > 1]) for title, series in charts]
-    return [
+    found = [
         {"title": title, "svg": Markup(line_chart(series, title)), "legend": series}
         for title, series in drawn
         if series
     ]
+    if len(facts) == 1 and (series := calibration_series(facts[0])):
+        title = "Calibration: share of pairs in which the reward is right"
+        found.append({"title": title, "svg": Markup(line_chart(series, title, "confidence")), "legend": series})
+    return found
 
 
 def _loss_series(names: list[str], logs: list[curves.Log]) -> list[Series]:

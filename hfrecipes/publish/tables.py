@@ -143,6 +143,7 @@ _COMPUTE: list[tuple[str, str, Callable[[Any], str]]] = [
     ("Peak memory", "training.peak_memory_bytes", size),
     ("First logged loss", "training.first_loss", number),
     ("Final loss", "training.final_loss", number),
+    ("Step of the model that was kept", "training.best_step", count),
 ]
 
 

@@ -41,6 +41,7 @@ INSTEAD: dict[str, str] = {
     "trust_remote_code": "say model.trust_remote_code",
     "dataset_kwargs": "data is prepared before the trainer is built",
     "shuffle_dataset": _DATA_ORDER,
+    "reward_weights": "say weight: beside each of rewards:",
     "truncation_mode": "a row that is too long loses its end (keep_start), and the plan says how many do",
     "eval_packing": "rows that are measured are never packed",
     "dataset_num_proc": "rows are tokenised on all cores",

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from dataclasses import dataclass
 from typing import Any
 
+from hfrecipes.recipe.adapter_words import DEFAULTS, FULL, RATES, virtual_tokens
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.source_list import PROMPTED
 
 # The micro-batch where a recipe says only the global batch: transformers' own default.
 DEFAULT_MICRO_BATCH = 8
 DEFAULT_CONTEXT = 1024
+# PPOConfig's own defaults.
+NUM_PPO_EPOCHS, NUM_MINI_BATCHES = 4, 1
+# Of a policy that is trained on its own answers (Huang et al. 2024, arXiv:2403.17031); low-rank adapters take ten times that.
+POLICY_RATE, POLICY_ADAPTER_RATE = 3.0e-6, 3.0e-5
 # Evaluations during training where data.eval is given and no schedule: one each fifth of the steps.
 DEFAULT_EVAL_STEPS = 0.2
 
@@ -41,10 +48,14 @@ def resolve(recipe: Recipe, hardware: Hardware, world_size: int = 1) -> Recipe:
     training["global_batch_size"] = split.global_batch_size
     training["per_device_train_batch_size"] = split.micro_batch_size
     _fill(training, _training_defaults(recipe, hardware))
+    if training.get("total_episodes") is not None:
+        training["max_steps"] = steps_of_episodes(training)
+        del training["total_episodes"]
     changes: dict[str, Any] = {"training": training, "model": _model(recipe, hardware), "name": recipe.name}
     if recipe.get("adapter"):
-        # QLoRA (Dettmers et al. 2023) found that all linear layers are needed to match full fine-tuning.
-        changes["adapter"] = {"target_modules": "all-linear", **recipe.get("adapter")}
+        changes["adapter"] = {**DEFAULTS[recipe.get("adapter.method")], **recipe.get("adapter")}
+    if recipe.get("quantization"):
+        changes["quantization"] = _quantization(recipe, hardware)
     if recipe.kind == "pretrain":
         changes["data"] = dict(recipe.values["data"])
         _fill(changes["data"], {"context_length": default_context(recipe), "document_mask": True})
@@ -59,7 +70,20 @@ def default_context(recipe: Recipe) -> int:
         with contextlib.suppress(ValueError, OSError):  # a damaged one is told of by what checks the model
             config = json.loads(file.read_text(encoding="utf-8"))
     stated = [config.get(name) for name in ("max_position_embeddings", "n_positions")]
-    return min([DEFAULT_CONTEXT, *(number for number in stated if isinstance(number, int) and number > 0)])
+    known = [number for number in stated if isinstance(number, int) and number > 0]
+    # What an adapter puts in front of a row takes positions, too.
+    return min([DEFAULT_CONTEXT, *(max(number - virtual_tokens(recipe.get("adapter")), 1) for number in known)])
+
+
+def steps_of_episodes(training: dict[str, Any]) -> int:
+    """Optimizer steps in which so many completions are learnt from: whole rollouts, each so often as the recipe says.
+
+    Args:
+        training: The section, with `total_episodes` and `global_batch_size`.
+    """
+    minibatches = training.get("num_mini_batches", NUM_MINI_BATCHES)
+    rollout = training["global_batch_size"] * minibatches
+    return -(-training["total_episodes"] // rollout) * minibatches * training.get("num_ppo_epochs", NUM_PPO_EPOCHS)
 
 
 def split_batch(recipe: Recipe, hardware: Hardware, world_size: int = 1) -> BatchSplit:
@@ -113,12 +137,16 @@ def _training_defaults(recipe: Recipe, hardware: Hardware) -> dict[str, Any]:
     defaults: dict[str, Any] = {
         "bf16": hardware.bf16 and not recipe.get("training.fp16", False),
         # On a CPU recomputation costs a third of the time and memory is plentiful; TRL turns it on wherever it runs.
-        "gradient_checkpointing": on_gpu and recipe.kind == "sft",
+        # Under it, prefixes would be left out of half of what is computed.
+        "gradient_checkpointing": on_gpu and recipe.kind == "sft" and recipe.get("adapter.method") != "prefix",
         "logging_steps": 10,
         "seed": 42,
     }
-    if recipe.kind == "sft":
+    if recipe.kind in PROMPTED:
+        defaults["learning_rate"] = POLICY_ADAPTER_RATE if recipe.get("adapter") else POLICY_RATE
+    elif recipe.kind != "pretrain":
         defaults["max_length"] = default_context(recipe)
+        defaults["learning_rate"] = RATES[recipe.get("adapter.method", FULL)].usual
     if recipe.get("data.eval"):
         defaults["eval_strategy"] = "steps"
     strategy = recipe.get("training.eval_strategy", defaults.get("eval_strategy", "no"))
@@ -130,9 +158,24 @@ def _training_defaults(recipe: Recipe, hardware: Hardware) -> dict[str, Any]:
 def _model(recipe: Recipe, hardware: Hardware) -> dict[str, Any]:
     model = dict(recipe.get("model", {}))
     frozen = recipe.get("adapter") is not None
+    # What IA3 scales on quantized weights comes out in float32, which norms and embeddings have to take.
+    scaled = recipe.get("adapter.method") == "ia3" and recipe.get("quantization") is not None
     # Frozen weights may be stored in half precision; weights that are trained need fp32 (mixed precision casts as it goes).
-    _fill(model, {"dtype": "bfloat16" if frozen and hardware.bf16 else "float32"})
+    _fill(model, {"dtype": "bfloat16" if frozen and hardware.bf16 and not scaled else "float32"})
     return model
+
+
+def _quantization(recipe: Recipe, hardware: Hardware) -> dict[str, Any]:
+    """QLoRA's own settings (Dettmers et al. 2023), where bitsandbytes' would be FP4 computed in float32."""
+    section = dict(recipe.get("quantization"))
+    if not section.get("load_in_4bit"):
+        return section
+    compute = "bfloat16" if hardware.bf16 else "float32"
+    _fill(section, {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": compute})
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        # FSDP shards what is stored, and mixes no bytes with the floats beside them (axolotl#1482).
+        _fill(section, {"bnb_4bit_quant_storage": section["bnb_4bit_compute_dtype"]})
+    return section
 
 
 def _fill(section: dict[str, Any], defaults: dict[str, Any]) -> None:

@@ -14,21 +14,24 @@ import json
 import os
 import types
 import typing
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hfrecipes.recipe import words
+from hfrecipes.recipe import adapter_words, words
 from hfrecipes.recipe.owned import instead_of
+from hfrecipes.recipe.reward_words import REWARDS
 from hfrecipes.recipe.rundir import write_atomically
 from hfrecipes.recipe.sections import KINDS, OUR_SECTIONS, REQUIRED_SECTIONS, Step, TokenizerTraining
+from hfrecipes.recipe.source_list import PROMPTED
 
 Schema = dict[str, Any]
 
 # The libraries whose classes the schema is read from.
 LIBRARIES = ("transformers", "trl", "peft")
 # Raised when the making of the schema changes, so that cached ones are made anew.
-EDITION = 15
+EDITION = 21
 SHIPPED = Path(__file__).with_name("schema.json")
 
 
@@ -81,17 +84,24 @@ def dump_schema(schema: Schema) -> str:
 
 def make_schema() -> Schema:
     """Reads the classes. Imports trl, peft and transformers."""
-    from peft import LoraConfig
     from transformers import TrainingArguments
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    from trl import SFTConfig
+    from trl import DPOConfig, RewardConfig, SFTConfig
 
-    trainings = {"pretrain": TrainingArguments, "sft": SFTConfig}
+    trainings = {
+        "pretrain": TrainingArguments,
+        "sft": SFTConfig,
+        "reward": RewardConfig,
+        "dpo": DPOConfig,
+        # By its name: this room imports none above it, and a schema that is shipped is not made by those who read it.
+        "ppo": import_module("hfrecipes.trainers.ppo.config").PPOConfig,
+    }
     defs: Schema = {
         "model": _model_schema(),
         "quantization": _object({name: dict(word) for name, word in words.BITSANDBYTES.items()}),
-        "adapter": _adapter_schema(LoraConfig),
+        "adapter": _adapter_schema(),
         "step": _step_schema(),
+        "rewards": REWARDS,
         "schedulers": _scheduler_schemas(),
         "causal": sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
         "configs": _config_schemas(),
@@ -128,6 +138,8 @@ def _kind_schema(kind: str) -> Schema:
     if kind == "pretrain":
         # Random or full weights are trained; an adapter on them is a later kind of recipe.
         del properties["quantization"], properties["adapter"]
+    if kind in PROMPTED:
+        properties["rewards"] = {"$ref": "#/$defs/rewards"}
     properties |= {name: _or_null(dataclass_schema(section)) for name, section in OUR_SECTIONS[kind].items()}
     return {**_object(properties), "required": list(REQUIRED_SECTIONS[kind])}
 
@@ -148,6 +160,10 @@ def _model_schema() -> Schema:
         "tokenizer": {
             "anyOf": [{"type": "string"}, dataclass_schema(TokenizerTraining)],
             "description": "A Hub id or folder, {vocab_size: N} to train one, {extend: N} to add to the model's own (default).",
+        },
+        "freeze": {
+            **dataclass_schema(adapter_words.FreezeWords),
+            "description": "What is not trained: by names, or all but the last layers.",
         },
     }
     # Null takes away here, too: weights and config, say, exclude each other.
@@ -181,10 +197,15 @@ def _or_null(schema: Schema) -> Schema:
     return {"anyOf": [*branches, {"type": "null"}], **described}
 
 
-def _adapter_schema(cls: type) -> Schema:
-    fields = _fields_schema(cls, skip=words.LORA_INTERNAL)
-    method = {"enum": ["lora"], "description": "The method of peft; the other keys are its config's."}
-    return {**_object({"method": method, **fields}), "required": ["method"]}
+def _adapter_schema() -> Schema:
+    import peft
+
+    fields = {}
+    for method, name in adapter_words.PEFT_CONFIGS.items():
+        without = adapter_words.PROMPTING_INTERNAL if method in adapter_words.PROMPTING else ()
+        fields[method] = _fields_schema(getattr(peft, name), skip=(*adapter_words.PEFT_INTERNAL, *without))
+    fields[adapter_words.BOTTLENECK] = _fields_schema(adapter_words.BottleneckWords)
+    return _chosen("method", {name: (text, fields[name]) for name, text in adapter_words.METHODS.items()})
 
 
 def _training_schema(cls: type) -> Schema:
@@ -258,13 +279,21 @@ def chosen_schema(key: str, classes: dict[str, type]) -> Schema:
         key: The word that chooses.
         classes: What it can be -> the dataclass of the other words.
     """
-    branches = []
-    for name, cls in classes.items():
-        schema = dataclass_schema(cls)
-        description = " ".join((cls.__doc__ or "").split())
-        chooser = {"const": name, "description": description}
-        branches.append({**schema, "properties": {key: chooser, **schema["properties"]}})
-    return {"type": "object", "required": [key], "x-chosen-by": key, "oneOf": branches}
+    return _chosen(
+        key, {name: (" ".join((cls.__doc__ or "").split()), _fields_schema(cls)) for name, cls in classes.items()}
+    )
+
+
+def _chosen(key: str, branches: dict[str, tuple[str, Schema]]) -> Schema:
+    """As `chosen_schema`, of descriptions and fields by name."""
+    return {
+        "type": "object",
+        "required": [key],
+        "x-chosen-by": key,
+        "oneOf": [
+            _object({key: {"const": name, "description": text}, **fields}) for name, (text, fields) in branches.items()
+        ],
+    }
 
 
 def _object(properties: Schema) -> Schema:

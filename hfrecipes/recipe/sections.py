@@ -13,8 +13,8 @@ from hfrecipes.recipe.section_words import words
 from hfrecipes.recipe.source_words import Source
 from hfrecipes.recipe.split_words import Splits
 
-Kind = Literal["pretrain", "sft", "pipeline"]
-KINDS: tuple[str, ...] = ("pretrain", "sft", "pipeline")
+Kind = Literal["pretrain", "sft", "reward", "dpo", "ppo", "pipeline"]
+KINDS: tuple[str, ...] = ("pretrain", "sft", "reward", "dpo", "ppo", "pipeline")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -61,8 +61,13 @@ class Objective:
     heads: Literal["parallel", "chained"] | None = words(
         "mtp: parallel heads all read the trunk, chained ones each read the one before. Default: parallel."
     )
-    loss_weight: float | None = words(
-        "mtp: what the loss of each head counts beside the model's own. Default: 0.3.", minimum=0
+    loss_weight: float | list[float | list[float]] | None = words(
+        "mtp: what the loss of each further head counts beside the model's own: a number, a list of one for each of them, or "
+        "[[progress, weight], …] from progress 0 to 1. Default: 0.3.",
+        minimum=0,
+    )
+    interpolation: Literal["linear", "step", "cosine"] | None = words(
+        "mtp: between points of loss_weight. Default: linear."
     )
     curriculum: Literal["none", "forward", "reverse"] | None = words(
         "mtp: forward adds head after head as the training goes on, reverse takes them away. Default: forward."
@@ -86,17 +91,50 @@ class Task:
 
 
 @dataclass(kw_only=True, slots=True)
+class EarlyStopping:
+    patience: int | None = words(
+        "Measurements without an improvement after which the training ends. Default: 3.", minimum=1
+    )
+    threshold: float | None = words("A smaller improvement counts as none. Default: 0.", minimum=0)
+
+
+@dataclass(kw_only=True, slots=True)
 class Evaluation:
     task: Task | None = words("A task that the model is scored on by generating.")
     samples: int | None = words("Generated samples kept for the card and the report. Default: 4.", minimum=0)
     compare_base: bool | None = words("Measure the starting model in the same way. Default: true where there is one.")
     batch_size: int | None = words("Rows measured at once. Default: 16.", minimum=1)
     needle: NeedleWords | None = words("A sentence hidden in a long text, by length and depth: is it found?")
+    early_stopping: EarlyStopping | None = words(
+        "Ends the training when training.metric_for_best_model (the loss on the first of data.eval) stops improving; the best "
+        "checkpoint is loaded: training.load_best_model_at_end stands beside it."
+    )
+    decoding_prompts: int | None = words(
+        "mtp: held-out prompts that are decoded with the heads and without, for speed and accepted drafts. Default: 8.",
+        minimum=0,
+    )
 
 
 @dataclass(kw_only=True, slots=True)
 class PackedEvaluation(Evaluation):
     short_context: int | None = words("data.eval is measured in rows of so many tokens, too.", minimum=8)
+
+
+@dataclass(kw_only=True, slots=True)
+class RewardEvaluation:
+    batch_size: int | None = words("Prompts measured at once. Default: 16.", minimum=1)
+    early_stopping: EarlyStopping | None = words(
+        "Ends the training when training.metric_for_best_model (the loss on the first of data.eval) stops improving; the best "
+        "checkpoint is loaded: training.load_best_model_at_end stands beside it."
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class PolicyEvaluation:
+    num_prompts: int | None = words("Held-out prompts that are answered and scored. Default: 200.", minimum=2)
+    samples: int | None = words("Answers kept for the card and the report. Default: 4.", minimum=0)
+    compare_base: bool | None = words("Measure the starting model in the same way. Default: true.")
+    batch_size: int | None = words("Prompts answered at once. Default: 16.", minimum=1)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -123,10 +161,16 @@ class Step:
 OUR_SECTIONS: dict[str, dict[str, type]] = {
     "pretrain": {"data": PackedData, "objective": Objective, "evaluation": PackedEvaluation, "publish": Publish},
     "sft": {"data": Data, "objective": Objective, "evaluation": Evaluation, "publish": Publish},
+    "reward": {"data": Data, "evaluation": RewardEvaluation, "publish": Publish},
+    "dpo": {"data": Data, "evaluation": Evaluation, "publish": Publish},
+    "ppo": {"data": Data, "evaluation": PolicyEvaluation, "publish": Publish},
     "pipeline": {},
 }
 REQUIRED_SECTIONS: dict[str, tuple[str, ...]] = {
     "pretrain": ("model", "data", "training"),
     "sft": ("model", "data", "training"),
+    "reward": ("model", "data", "training"),
+    "dpo": ("model", "data", "training"),
+    "ppo": ("model", "rewards", "data", "training"),
     "pipeline": ("steps",),
 }

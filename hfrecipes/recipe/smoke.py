@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hfrecipes.recipe.adapter_words import virtual_tokens
 from hfrecipes.recipe.loader import Recipe, check_words
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.schema import load_schema
-from hfrecipes.recipe.source_list import sources_of
+from hfrecipes.recipe.source_list import PROMPTED, sources_of
 
 STEPS = 2
 ROWS = 24
@@ -51,6 +52,14 @@ _TINY: dict[str, Any] = {
     "bos_token_id": None,
     "eos_token_id": None,
 }
+# What is trained on, by kind.
+_EMBEDDED = {"pretrain": "python_prose", "sft": "python_docstrings", "ppo": "python_docstrings"}
+# Rewards that read nothing but answers; others may need a column of the recipe's own rows, or a model.
+_OWN_REWARDS = tuple(
+    f"hfrecipes.rewards:{name}"
+    for name in ("Format", "Length", "RegexMatch", "Repetition", "new_statement", "python_compiles", "python_parses")
+)
+_TINY_REWARD = {"function": "hfrecipes.rewards:Length", "target": 8, "slope": 0.1, "unit": "characters"}
 # What an objective says of the trunk.
 _TRUNK_WORDS = ("equal_parameters", "frozen_trunk")
 # What only a device of the recipe's own kind has.
@@ -71,6 +80,8 @@ def shrink(recipe: Recipe) -> Recipe:
     else:
         values["model"] = _tiny_model(recipe)
     values["training"] = _tiny_training(recipe)
+    if recipe.get("rewards"):
+        values["rewards"] = [_tiny_reward(spec) for spec in recipe.get("rewards")]
     if recipe.get("objective"):
         # A tiny trunk has no layers to give, and one of random weights learns beside its heads.
         values["objective"] = {key: word for key, word in recipe.get("objective").items() if key not in _TRUNK_WORDS}
@@ -108,6 +119,9 @@ def _tiny_model(recipe: Recipe) -> dict[str, Any]:
     fields = {**configs[""], **configs.get(model_type, {})}
     config = {name: size for name, size in _TINY.items() if name in fields}
     kept = {key: recipe.get(f"model.{key}") for key in ("dtype", "experts_implementation")}
+    if recipe.get("model.freeze"):
+        # Names and numbers of layers are those of the large model.
+        kept["freeze"] = {"all_but_last": 1}
     return {
         "config": {"model_type": model_type, **config},
         "tokenizer": {"vocab_size": VOCABULARY},
@@ -134,7 +148,7 @@ def _keep_domains(recipe: Recipe, data: dict[str, Any]) -> None:
 
 
 def _tiny_data(recipe: Recipe) -> dict[str, Any]:
-    name = "python_prose" if recipe.kind == "pretrain" else "python_docstrings"
+    name = _EMBEDDED.get(recipe.kind, "python_preferences")
     splits = {"train": "train", "eval": "validation", "test": "test"}
     data: dict[str, Any] = {
         role: [{"name": name, "split": split, "limit": ROWS}] for role, split in splits.items() if recipe.sources(role)
@@ -168,16 +182,35 @@ def _tiny_training(recipe: Recipe) -> dict[str, Any]:
     for word in ("save_steps", "eval_steps"):
         if training.get(word):
             training[word] = 1
-    if recipe.kind == "sft":
-        training["max_length"] = CONTEXT
+    training["warmup_steps"] = min(training.get("warmup_steps") or 0, 1)
+    if recipe.kind in PROMPTED:
+        return {**training, **_tiny_rollouts(training)}
+    if recipe.kind != "pretrain":
+        training["max_length"] = CONTEXT - virtual_tokens(recipe.get("adapter"))
         training.pop("chat_template_path", None)
         training.pop("eos_token", None)
         training.pop("pad_token", None)
     return training
 
 
+def _tiny_rollouts(training: dict[str, Any]) -> dict[str, Any]:
+    """One rollout of two minibatches, or of one that is learnt from twice."""
+    minibatches = min(training.get("num_mini_batches") or 1, STEPS)
+    words = {"num_mini_batches": minibatches, "num_ppo_epochs": STEPS // minibatches, "total_episodes": None}
+    return {**words, "response_length": 16, "max_prompt_length": CONTEXT // 2, "local_rollout_forward_batch_size": 4}
+
+
+def _tiny_reward(spec: dict[str, Any]) -> dict[str, Any]:
+    """The same reward where nothing else is needed for it; in place of others one that tells answers apart."""
+    if spec.get("function") in _OWN_REWARDS:
+        return spec
+    return {**_TINY_REWARD, "weight": spec.get("weight", 1.0)}
+
+
 def _tiny_evaluation(recipe: Recipe) -> dict[str, Any]:
     evaluation = {**recipe.get("evaluation", {}), "samples": 1, "batch_size": 4}
+    if recipe.kind in PROMPTED:
+        evaluation["num_prompts"] = 4
     if evaluation.get("task"):
         evaluation["task"] = {**evaluation["task"], "num_rows": 4, "num_shots": 1, "max_new_tokens": 8}
         if evaluation["task"].get("metric") == "final_answer_match":

@@ -10,6 +10,11 @@ from hfrecipes.recipe.yaml_reader import Keys
 
 ROLES = ("train", "eval", "test")
 
+# Kinds of recipes that learn from answers to one prompt, of which one is better.
+COMPARING = ("reward", "dpo")
+# Kinds that learn from what the model itself answers to prompts.
+PROMPTED = ("ppo",)
+
 _MIXTURE: Keys = ("data", "mixture", "sources")
 
 
@@ -31,3 +36,18 @@ def sources_of(values: dict[str, Any], role: str) -> Iterator[tuple[Keys, dict[s
 def without_mixing(spec: dict[str, Any]) -> dict[str, Any]:
     """A spec without the words that say how much of the source is trained on."""
     return {word: value for word, value in spec.items() if word not in OF_MIXTURE}
+
+
+def as_read(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec with what the kind of the recipe says of its rows, where the spec says nothing itself.
+
+    A reward model sees all answers of a ranking together, so that a prompt counts once however many pairs it has (Ouyang et
+    al. 2022, section 3.5: as single pairs they are overfitted within one epoch).
+    """
+    if kind in PROMPTED:
+        return {**spec, "prompts": True}
+    if kind not in COMPARING:
+        return spec
+    spec = spec if spec.get("task") else {**spec, "task": "comparison"}
+    ranked = spec["task"] in ("comparison", "ranking")
+    return {**spec, "pairs": "together"} if kind == "reward" and ranked and not spec.get("pairs") else spec

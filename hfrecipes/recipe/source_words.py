@@ -7,8 +7,8 @@ from typing import Literal
 
 from hfrecipes.recipe.section_words import words
 
-TaskName = Literal["classification", "instruction", "conversation", "preference", "ranking"]
-Pairs = Literal["all", "adjacent", "best_worst"]
+TaskName = Literal["classification", "instruction", "conversation", "preference", "ranking", "comparison"]
+Pairs = Literal["all", "adjacent", "best_worst", "together"]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -31,7 +31,10 @@ class SourceTask:
     conversational: bool | None = words(
         "Whether a task's rows become turns of user and assistant; false makes plain text. Default: true."
     )
-    pairs: Pairs | None = words("Which answers of a ranking are compared. Default: all.")
+    pairs: Pairs | None = words(
+        "Which answers of a ranking are compared: all, adjacent or best_worst, each pair in a row of its own; together: all, in "
+        "one row (kind: reward). Default: together for reward models, else all."
+    )
     kind: str | None = words(
         "What the source teaches: refusal, clarification, chain_of_thought or any other; columns: {kind: …} by row."
     )
@@ -40,7 +43,8 @@ class SourceTask:
 @dataclass(kw_only=True, slots=True)
 class Source(SourceTask):
     name: str | None = words(
-        "A Hub data set, or one that needs no network: python_code, python_prose, python_docstrings."
+        "A Hub data set, or one that needs no network: python_code, python_prose, python_docstrings, python_preferences, "
+        "python_rankings."
     )
     path: str | None = words("A local file or folder (jsonl, json, csv, parquet, txt), beside the recipe or from here.")
     subset: str | None = words("The configuration of a Hub data set (`name=` of load_dataset).")

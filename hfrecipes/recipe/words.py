@@ -68,6 +68,14 @@ CHOICES: dict[str, dict[str, list[Any]]] = {
         "packing_strategy": ["bfd", "bfd_split", "wrapped"],
         "loss_type": ["nll", "dft"],
     },
+    "PPOConfig": {
+        "kl_estimator": ["k1", "k2", "k3"],
+        "score_normalization": ["none", "reference", "running"],
+        "stop_token": ["eos"],
+    },
+    "DPOConfig": {
+        "f_divergence_type": ["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"],
+    },
     "TrainingArguments": {
         "log_level": ["detail", "debug", "info", "warning", "error", "critical", "passive"],
         "log_level_replica": ["detail", "debug", "info", "warning", "error", "critical", "passive"],
@@ -77,8 +85,26 @@ CHOICES: dict[str, dict[str, list[Any]]] = {
     },
 }
 
+DPO_LOSSES = [
+    *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
+    *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
+]
+
+_COUNT, _POSITIVE = {"type": "integer", "minimum": 1}, {"type": "number", "exclusiveMinimum": 0}
+_AT_LEAST_0, _SHARE = {"type": "number", "minimum": 0}, {"type": "number", "minimum": 0, "maximum": 1}
+
 # Fields whose hint is wider than what is accepted.
 SCHEMAS: dict[str, dict[str, dict[str, Any]]] = {
+    "PPOConfig": {
+        **dict.fromkeys(("num_ppo_epochs", "num_mini_batches", "response_length", "kl_horizon"), _COUNT),
+        **dict.fromkeys(("local_rollout_forward_batch_size", "num_completions_to_print"), _COUNT),
+        **dict.fromkeys(("temperature", "cliprange", "cliprange_value", "kl_target"), _POSITIVE),
+        **dict.fromkeys(("kl_coef", "vf_coef"), _AT_LEAST_0),
+        **dict.fromkeys(("gamma", "lam", "top_p"), _SHARE),
+    },
+    "DPOConfig": {
+        "loss_type": {"anyOf": [{"enum": DPO_LOSSES}, {"type": "array", "items": {"enum": DPO_LOSSES}}]},
+    },
     "SFTConfig": {"pad_to_multiple_of": {"anyOf": [{"type": ["integer", "null"], "minimum": 1}, {"enum": ["auto"]}]}},
     # -1 is transformers' word for "by epochs"; any other number below 1 would be taken for it.
     "TrainingArguments": {
@@ -142,16 +168,8 @@ RANGES: dict[str, dict[str, float]] = {
     "lora_alpha": {"minimum": 1},
     "r": {"minimum": 1},
     "lora_dropout": {"minimum": 0, "maximum": 1},
+    "num_virtual_tokens": {"minimum": 1},
+    "encoder_hidden_size": {"minimum": 1},
+    "encoder_num_layers": {"minimum": 1},
+    "encoder_dropout": {"minimum": 0, "maximum": 1},
 }
-
-# Fields of LoraConfig that the project fills in, or that are written by peft itself.
-LORA_INTERNAL = (
-    "task_type",
-    "peft_type",
-    "peft_version",
-    "auto_mapping",
-    "base_model_name_or_path",
-    "revision",
-    "inference_mode",
-    "runtime_config",
-)

@@ -16,8 +16,9 @@ from hfrecipes.callbacks.checkpoints import CheckpointCallback
 from hfrecipes.callbacks.curriculum import CurriculumCallback
 from hfrecipes.callbacks.health import HealthCallback
 from hfrecipes.callbacks.metrics_log import MetricsLogCallback
+from hfrecipes.callbacks.patience import PatienceCallback
 from hfrecipes.callbacks.progress import ProgressCallback
-from hfrecipes.data.formats import is_conversational, to_example
+from hfrecipes.data.formats import is_conversational, to_examples
 from hfrecipes.data.gate import refuse_unusable_rows
 from hfrecipes.data.mixture.schedule import MixtureSchedule, SourceSize
 from hfrecipes.data.prepare import Prepared, prepare
@@ -38,7 +39,7 @@ from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import resolve, split_batch
 from hfrecipes.recipe.rundir import RunDir
 from hfrecipes.recipe.secrets import redact
-from hfrecipes.stages import pretrain, sft
+from hfrecipes.stages import dpo, ppo, pretrain, reward, sft
 from hfrecipes.stages.facts import (
     PeakMemory,
     row_sizes,
@@ -48,7 +49,9 @@ from hfrecipes.stages.measure import Measurer
 from hfrecipes.stages.processes import Processes, refuse_other_precision
 from hfrecipes.trainers.arguments import build_arguments
 
-STAGES = {"pretrain": pretrain, "sft": sft}
+# Measurements without an improvement, where early stopping says none.
+PATIENCE = 3
+STAGES = {"pretrain": pretrain, "sft": sft, "reward": reward, "dpo": dpo, "ppo": ppo}
 
 
 @dataclass
@@ -96,8 +99,8 @@ class Assembly:
         return prepare(self.recipe, self._tokenizers[0])
 
     @cached_property
-    def _measurer(self) -> Measurer:
-        return Measurer(self.recipe, self.prepared, self.tokenizer, self.console)
+    def _measurer(self) -> Any:
+        return getattr(self.stage, "MEASURER", Measurer)(self.recipe, self.prepared, self.tokenizer, self.console)
 
     @cached_property
     def trainer(self) -> Any:
@@ -181,12 +184,22 @@ class Assembly:
             ),
             MetricsLogCallback(self.run.metrics_file),
             HealthCallback(self._warn),
+            *self._early_stopping(),
+            *(self.stage.more_callbacks(trainer, self._warn) if hasattr(self.stage, "more_callbacks") else ()),
             ProgressCallback(title, self._tokens_of_a_step(trainer), self.console),
         ]
+
+    def _early_stopping(self) -> list[PatienceCallback]:
+        said = self.recipe.get("evaluation.early_stopping")
+        if said is None:
+            return []
+        return [PatienceCallback(said.get("patience") or PATIENCE, said.get("threshold") or 0.0, self._warn)]
 
     def _tokens_of_a_step(self, trainer: Any) -> float:
         if self._schedule is not None:
             return self._schedule.tokens / self._schedule.steps
+        if hasattr(self.stage, "tokens_of_a_step"):
+            return self.stage.tokens_of_a_step(trainer)
         return float(row_sizes(trainer.train_dataset)[0].mean()) * trainer.global_batch_size
 
     def _plan(self, trainer: Any) -> Plan:
@@ -195,6 +208,9 @@ class Assembly:
         plan = make_plan(self.recipe, self.hardware, self.processes.world_size, counts, trainer.model.config)
         for label, text in plan_lines(plan):
             self.console.print(f"  {label:12} {text}", highlight=False, markup=False, soft_wrap=True)
+        for problem in plan.problems:
+            if problem.severity == "warning":
+                self._warn(str(problem))
         return plan
 
     def _counts(self, rows: int) -> DataCounts:
@@ -215,11 +231,17 @@ class Assembly:
         """
         trainer = self.trainer
         self._measurer.refuse_unscorable(trainer.model)
+        if hasattr(self.stage, "refuse_unusable"):
+            self.stage.refuse_unusable(self.recipe, trainer, self.prepared)
+        else:
+            self._refuse_unusable_rows(trainer)
+        trainer.refuse_poisoned_weights(f"{self.recipe.where('model')}: before the first step,")
+
+    def _refuse_unusable_rows(self, trainer: Any) -> None:
         embeddings = trainer.model.get_input_embeddings().num_embeddings
         refuse_unusable_rows(trainer.train_dataset, embeddings, self.recipe.where("data.train"), "the training rows")
         for name, rows in self.prepared.eval.items():
             refuse_unusable_rows(rows, embeddings, self.recipe.where("data.eval"), name)
-        trainer.refuse_poisoned_weights(f"{self.recipe.where('model')}: before the first step,")
 
     def _try_out(self, plan: Plan) -> None:
         """What training begins with, tried before anything of an earlier run is removed."""
@@ -232,7 +254,7 @@ class Assembly:
     def _trains_on_conversations(self) -> bool:
         source, spec = self.prepared.sources("train")[0], self.recipe.sources("train")[0][1]
         return any(
-            is_conversational(to_example(row.values, spec, row.where, self.recipe.path.parent))
+            is_conversational(to_examples(row.values, spec, row.where, self.recipe.path.parent)[0])
             for row in islice(source.rows(), 1)
         )
 

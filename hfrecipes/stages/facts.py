@@ -157,6 +157,8 @@ def training_facts(
         "global_batch_size": batch,
         "micro_batch_size": trainer.args.per_device_train_batch_size,
         "accumulation_steps": trainer.args.gradient_accumulation_steps,
+        # The weights that were kept, where they are not the last ones.
+        "best_step": trainer.state.best_global_step if trainer.args.load_best_model_at_end else None,
         "first_loss": losses[0] if losses else None,
         "final_loss": losses[-1] if losses else None,
     }

@@ -60,7 +60,7 @@ def fingerprint(recipe: Recipe, data: str, mixture: dict[str, Any] | None = None
         "training.global_batch_size": recipe.get("training.global_batch_size"),
         "training.seed": recipe.get("training.seed"),
         "schedule": {key: value for key, value in values.items() if begins(key, _SCHEDULE)},
-        "model": _starting_weights(recipe),
+        "model": starting_weights(recipe),
     }
     return parts if mixture is None else {**parts, _MIXTURE: mixture}
 
@@ -174,7 +174,7 @@ def _is_excused(part: str, keys: Sequence[str], allowed: Sequence[str]) -> bool:
     return part == "data" and any(begins(key, _ROWS) for key in keys)
 
 
-def _starting_weights(recipe: Recipe) -> str | None:
+def starting_weights(recipe: Recipe) -> str | None:
     """What an adapter stands on; a model that is trained whole lies in the checkpoint itself."""
     name = recipe.get("model.name_or_path")
     if name is None or recipe.get("adapter") is None:

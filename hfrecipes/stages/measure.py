@@ -21,6 +21,7 @@ from hfrecipes.evaluation.prompts import prompt_ids, show_prompt, split_example
 from hfrecipes.evaluation.task import measure_task
 from hfrecipes.models.load import load_model, load_tokenizer
 from hfrecipes.models.recipe_tokenizer import extends, obtain_tokenizer, without_extension
+from hfrecipes.recipe.adapter_words import leaves_the_base
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.stops import PoisonedRunError
@@ -65,7 +66,7 @@ class Measurer:
         self.tokenizer = tokenizer
         self.console = console
         self.warnings: list[str] = []
-        self.continued: dict[str, Any] = {}
+        self.more_facts: dict[str, Any] = {}
         self.losses: dict[str, dict[str, RowLosses]] = {BASE: {}, TUNED: {}}
         self.batch_size = recipe.get("evaluation.batch_size", BATCH_SIZE)
 
@@ -104,7 +105,7 @@ class Measurer:
         with self._base(model) as base:
             more, base_samples = self.measure(base, BASE, 0)
         comparisons = compare_rows(domains_of(self.recipe, self.prepared), self.losses[BASE], self.losses[TUNED])
-        self.continued = continued_facts(comparisons)
+        self.more_facts = continued_facts(comparisons)
         return more + evaluations, base_samples + samples
 
     def _beside_other_reader(
@@ -122,7 +123,7 @@ class Measurer:
             Reader(lambda rows, name: asked._losses(base, rows, BASE, name), light),
             Reader(lambda rows, name: self._losses(model, rows, TUNED, name), obtain_tokenizer(self.recipe)[0]),
         )
-        self.continued = continued_facts(comparisons)
+        self.more_facts = continued_facts(comparisons)
         # Costs per token cannot be compared with those of the starting model's own tokens.
         of_tokens = [entry for entry in evaluations if entry["metric"] != "bits_per_byte"]
         examples, _ = self._held_out_examples()
@@ -132,11 +133,9 @@ class Measurer:
     def measure(self, model: Any, label: str, step: int) -> tuple[Entries, Entries]:
         """One model: language modelling on every held-out set, then the task or samples."""
         evaluations: Entries = []
-        for name, dataset in {**self.prepared.eval, **self.prepared.test}.items():
+        for name, dataset in self._held_out_sets().items():
             with self._status(f"measuring the {label} model on {name}"):
-                losses = self._losses(model, dataset, label, name)
-            self.losses.setdefault(label, {})[name] = losses
-            found = language_modeling_estimates(losses, step)
+                found = self._entries(model, dataset, label, name, step)
             evaluations += [{"model": label, "dataset": name, **entry} for entry in found]
         examples, name = self._held_out_examples()
         if not examples:
@@ -144,6 +143,15 @@ class Measurer:
         if self.recipe.get("evaluation.task"):
             return self._add_task(model, label, step, examples, name, evaluations)
         return evaluations, self._samples(model, label, examples)
+
+    def _held_out_sets(self) -> dict[str, Any]:
+        return {**self.prepared.eval, **self.prepared.test}
+
+    def _entries(self, model: Any, dataset: Any, label: str, name: str, step: int) -> Entries:
+        """What one held-out set says of a model."""
+        losses = self._losses(model, dataset, label, name)
+        self.losses.setdefault(label, {})[name] = losses
+        return language_modeling_estimates(losses, step)
 
     def _losses(self, model: Any, dataset: Any, label: str, name: str) -> RowLosses:
         """Losses of a held-out set; of a trained model that is worse than none at all, with a warning.
@@ -241,7 +249,7 @@ class Measurer:
     @contextlib.contextmanager
     def _base(self, model: Any) -> Iterator[Any]:
         """The starting model: the same weights with the new adapter off, or loaded again."""
-        if hasattr(model, "peft_config") and self.recipe.get("adapter"):
+        if hasattr(model, "disable_adapter") and leaves_the_base(self.recipe.get("adapter")):
             with model.disable_adapter():
                 yield model
             return

@@ -8,6 +8,7 @@ from typing import Any
 from transformers import TrainingArguments
 
 from hfrecipes.data.prepare import Prepared
+from hfrecipes.models.mtp.starting import give_heads
 from hfrecipes.objectives.clm import PackedCollator
 from hfrecipes.objectives.settings import mtp_settings
 from hfrecipes.trainers.language_modeling import PretrainTrainer
@@ -21,6 +22,8 @@ def build_trainer(
 ) -> PretrainTrainer:
     """The trainer of a pretraining run; its rows are packed already."""
     mtp = mtp_settings(recipe)
+    if mtp is not None:
+        give_heads(recipe, model, mtp)
     return (PretrainTrainer if mtp is None else partial(MTPTrainer, mtp=mtp))(
         model=model,
         args=args,

@@ -20,6 +20,7 @@ from hfrecipes.recipe.secrets import redact
 from hfrecipes.recipe.stops import InterruptedRunError, RunStoppedError
 from hfrecipes.stages.assembly import Assembly
 from hfrecipes.stages.continued import tokenizer_facts
+from hfrecipes.stages.decoding import decoding_facts
 from hfrecipes.stages.facts import (
     Stopwatch,
     model_facts,
@@ -164,9 +165,10 @@ class Session(Assembly):
         facts |= {"data": self.prepared.facts, **self.prepared.refinement, "plan": plan}
         facts |= self._tokenizer_facts()
         facts["warnings"] = [*self.warnings, *self.prepared.warnings]
-        facts["model"] = model_facts(
-            self.recipe, trainer.model, plan.get("parameters"), chat=self._trains_on_conversations()
-        )
+        # The plan counts those of a language model. (Weights in four bits cannot be counted by their elements.)
+        planned = self.recipe.kind != "reward" or self.recipe.get("quantization")
+        counts = plan.get("parameters") if planned else None
+        facts["model"] = model_facts(self.recipe, trainer.model, counts, chat=self._trains_on_conversations())
         watch = Stopwatch()
         with tracked(trainer, self.run, checkpoint):
             try:
@@ -182,7 +184,8 @@ class Session(Assembly):
             # Nothing was trained: the figures are those of the session that did.
             return {"training": start.earlier["training"]}
         per_token = plan["flops"] / plan["tokens"] if plan.get("flops") and plan.get("tokens") else None
-        return {"training": training_facts(trainer, step_of(checkpoint), seconds, peak, per_token)}
+        describe = getattr(self.stage, "training_facts", training_facts)
+        return {"training": describe(trainer, step_of(checkpoint), seconds, peak, per_token)}
 
     def _tokenizer_facts(self) -> dict[str, Any]:
         """What pieces that were added save, also told to the user."""
@@ -201,13 +204,16 @@ class Session(Assembly):
 
     def _measure(self, facts: dict[str, Any]) -> None:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model, keep_torch_compile=False)
+        if hasattr(self._measurer, "take"):
+            self._measurer.take(self.trainer)
         evaluations, samples = self._measurer.trained_and_base(model, self.trainer.state.global_step)
         facts |= {
             "evaluations": evaluations,
             "samples": samples,
-            **self._measurer.continued,
+            **self._measurer.more_facts,
             "warnings": [*(facts.get("warnings") or []), *self._measurer.warnings],
         }
+        facts |= decoding_facts(self.recipe, model, self.tokenizer, self.console)
         long_context = LongContext(self.recipe, *self._tokenizers, self.console)
         if long_context.is_asked_for:
             found = long_context.measure(self.run, model.device, self.trainer.state.global_step)

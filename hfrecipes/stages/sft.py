@@ -11,7 +11,9 @@ from trl import SFTConfig, pack_dataset
 
 from hfrecipes.data.gate import rows_with_loss
 from hfrecipes.data.prepare import Prepared
-from hfrecipes.models.load import adapter_config, is_adapter
+from hfrecipes.models.load import adapter_config, base_of, is_adapter
+from hfrecipes.models.mtp.starting import give_heads
+from hfrecipes.models.peft_methods import forget_initial_text
 from hfrecipes.objectives.settings import mtp_settings
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.trainers.language_modeling import RecipeSFTTrainer
@@ -25,6 +27,8 @@ def build_trainer(recipe: Recipe, model: Any, args: SFTConfig, prepared: Prepare
     if args.packing and args.packing_strategy == "wrapped":
         prepared = dataclasses.replace(prepared, train=wrap(prepared.train, args))
     mtp = mtp_settings(recipe)
+    if mtp is not None:
+        give_heads(recipe, model, mtp)
     trainer = (RecipeSFTTrainer if mtp is None else partial(MTPSFTTrainer, mtp=mtp))(
         model=model,
         args=args,
@@ -33,9 +37,15 @@ def build_trainer(recipe: Recipe, model: Any, args: SFTConfig, prepared: Prepare
         processing_class=tokenizer,
         peft_config=adapter_config(recipe),
     )
-    _name_base(recipe, trainer.model)
-    _sort_sets(trainer.model)
+    finish_adapter(recipe, trainer.model)
     return trainer
+
+
+def finish_adapter(recipe: Recipe, model: Any) -> None:
+    """Puts into the config of an adapter what others need to load it, and takes out what only this machine knows."""
+    _name_base(recipe, model)
+    forget_initial_text(model)
+    _sort_sets(model)
 
 
 def wrap(dataset: Any, args: SFTConfig) -> Any:
@@ -59,12 +69,10 @@ def _name_base(recipe: Recipe, model: Any) -> None:
     name = recipe.get("model.name_or_path")
     if not hasattr(model, "peft_config") or name is None:
         return
-    local = recipe.find_file(name)
-    if is_adapter(local):
+    if is_adapter(recipe.find_file(name)):
         return
     for config in model.peft_config.values():
-        config.base_model_name_or_path = str(local.resolve()) if local.exists() else name
-        config.revision = None if local.exists() else recipe.get("model.revision")
+        config.base_model_name_or_path, config.revision = base_of(recipe)
 
 
 def _sort_sets(model: Any) -> None:

@@ -88,7 +88,7 @@ def _rows(facts: dict[str, Any]) -> list[list[str]]:
             _metric(entry),
             entry["model"],
             f"{entry['value']:.3f}",
-            f"{entry['low']:.3f} … {entry['high']:.3f}",
+            "" if entry["low"] is None else f"{entry['low']:.3f} … {entry['high']:.3f}",
             str(entry["n"]),
         ]
         for entry in entries

@@ -16,7 +16,7 @@ from hfrecipes.tokenization.tokenizer import train_tokenizer
 
 CPU = Hardware("cpu", "a test's processor", 1, 8 * 2**30, bf16=False, flash_attention=False)
 GPU = Hardware("cuda", "a test's GPU", 2, 80 * 2**30, bf16=True, flash_attention=False)
-UNMARKED = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + m['content'] + '<|im_end|>' }}{% endfor %}"
+UNMARKED = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + (m['content'] | title) + '<|im_end|>' }}{% endfor %}"
 
 
 @pytest.fixture(scope="session")

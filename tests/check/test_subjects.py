@@ -337,12 +337,12 @@ def test_tables_hold_against_the_installed_libraries() -> None:
 
 
 def test_embedded_sources_have_the_columns_that_are_claimed() -> None:
-    from hfrecipes.data import embedded, mining
+    from hfrecipes.data import embedded
 
     assert set(_EMBEDDED_COLUMNS) == set(embedded.NAMES)
     for name, columns in _EMBEDDED_COLUMNS.items():
-        piece = next(embedded._MINERS[name](mining.library_folder()))
-        assert tuple(embedded._values(piece)) == columns
+        row = next(embedded.open_embedded({"name": name, "split": "test"}, "here").rows())
+        assert tuple(row.values) == columns
 
 
 @pytest.mark.usefixtures("in_broken")

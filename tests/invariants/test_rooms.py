@@ -21,6 +21,7 @@ ROOMS = (
     "check",
     "trainers",
     "callbacks",
+    "rewards",
     "evaluation",
     "models",
     "objectives",
@@ -81,6 +82,7 @@ LIGHT = (
     "plan.plan",
     "publish.report",
     "data.prepare",
+    "rewards.load",
     "stages.run",
 )
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "pandas", "matplotlib")

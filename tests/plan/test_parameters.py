@@ -7,7 +7,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from hfrecipes.models.bottleneck import add_bottlenecks
 from hfrecipes.models.config import build_config
+from hfrecipes.models.peft_methods import peft_config
 from hfrecipes.plan.parameters import count_parameters
 from hfrecipes.plan.shape import model_shape
 
@@ -122,3 +124,37 @@ def test_shapes(tiny_configs: dict[str, dict]) -> None:
     assert sorted(shapes["gemma2"].windows, key=str) == [32, None]
     assert shapes["llama"].num_key_value_heads == 2
     assert shapes["gpt2"].num_key_value_heads == 4
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        {"method": "ia3"},
+        {"method": "prefix", "num_virtual_tokens": 5},
+        {"method": "prefix", "num_virtual_tokens": 5, "prefix_projection": True, "encoder_hidden_size": 16},
+        {"method": "prompt"},
+        {"method": "p_tuning", "num_virtual_tokens": 5},
+    ],
+)
+def test_other_methods_against_peft(adapter: dict, tiny_configs: dict[str, dict]) -> None:
+    model = AutoModelForCausalLM.from_config(build_config(tiny_configs["llama"]))
+    real = get_peft_model(model, peft_config(adapter))
+    count = count_parameters(tiny_configs["llama"], adapter)
+    assert (count.trainable, count.total) == real.get_nb_trainable_parameters()
+    assert count.by_part["adapter"] == count.trainable
+    # None of them meets every token in a matrix product.
+    assert count.trainable_matmul == 0 and count.matmul == count_parameters(tiny_configs["llama"]).matmul
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral"])
+def test_bottlenecks_against_a_real_model(family: str, tiny_configs: dict[str, dict]) -> None:
+    adapter = {"method": "bottleneck", "r": 8, "after": ["mlp"]}
+    real = add_bottlenecks(AutoModelForCausalLM.from_config(build_config(tiny_configs[family])), r=8, after=["mlp"])
+    count = count_parameters(tiny_configs[family], adapter)
+    assert (
+        count.trainable
+        == sum(part.numel() for part in real.parameters() if part.requires_grad)
+        == count.by_part["adapter"]
+    )
+    assert count.total == sum(part.numel() for part in real.parameters())
+    assert count.trainable_matmul == 2 * 2 * 64 * 8

@@ -109,3 +109,50 @@ def test_what_the_recipe_says_stays() -> None:
     resolved = resolve(make(training=said, data={"train": SOURCE, "eval": SOURCE}), GPU)
     assert {word: resolved.get(f"training.{word}") for word in said} == said
     assert resolved.get("training.eval_steps") is None
+
+
+@pytest.mark.parametrize(
+    ("section", "filled", "rate"),
+    [
+        (None, None, 2e-5),
+        ({"method": "lora"}, {"target_modules": "all-linear"}, 2e-4),
+        ({"method": "ia3"}, {}, 3e-3),
+        ({"method": "prompt"}, {"num_virtual_tokens": 20}, 3e-2),
+        ({"method": "bottleneck", "r": 8}, {"nonlinearity": "gelu", "after": ["attention", "mlp"]}, 3e-4),
+    ],
+)
+def test_each_method_has_words_and_a_rate_of_its_own(section: dict | None, filled: dict | None, rate: float) -> None:
+    resolved = resolve(make(adapter=section), GPU)
+    assert resolved.get("adapter") == (None if section is None else {**section, **filled})
+    assert resolved.get("training.learning_rate") == rate
+    assert resolve(make(adapter=section, training={"learning_rate": 0.5}), GPU).get("training.learning_rate") == 0.5
+
+
+def test_a_prefix_is_not_recomputed_and_leaves_room_in_the_row() -> None:
+    assert resolve(make(adapter={"method": "lora"}), GPU).get("training.gradient_checkpointing") is True
+    config = {"model_type": "llama", "max_position_embeddings": 128}
+    model = {"config": config, "tokenizer": {"vocab_size": 300}}
+    resolved = resolve(make(model=model, adapter={"method": "prefix", "num_virtual_tokens": 8}), GPU)
+    assert resolved.get("training.gradient_checkpointing") is False
+    assert resolved.get("training.max_length") == 120
+
+
+def test_four_bits_are_those_of_qlora(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = make(adapter={"method": "lora"}, quantization={"load_in_4bit": True})
+    section = resolve(recipe, GPU).get("quantization")
+    assert section["bnb_4bit_quant_type"] == "nf4" and section["bnb_4bit_use_double_quant"] is True
+    assert section["bnb_4bit_compute_dtype"] == "bfloat16" and "bnb_4bit_quant_storage" not in section
+    assert resolve(recipe, CPU).get("quantization.bnb_4bit_compute_dtype") == "float32"
+    said = {"load_in_4bit": True, "bnb_4bit_quant_type": "fp4"}
+    assert resolve(make(quantization=said), GPU).get("quantization.bnb_4bit_quant_type") == "fp4"
+    assert resolve(make(quantization={"load_in_8bit": True}), GPU).get("quantization") == {"load_in_8bit": True}
+    # FSDP shards what is stored, which has to be of the type that is computed in (axolotl#1482).
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert resolve(recipe, GPU).get("quantization.bnb_4bit_quant_storage") == "bfloat16"
+
+
+def test_what_ia3_scales_on_quantized_weights_stays_in_float32() -> None:
+    quantized = {"quantization": {"load_in_8bit": True}}
+    assert resolve(make(adapter={"method": "ia3"}, **quantized), GPU).get("model.dtype") == "float32"
+    assert resolve(make(adapter={"method": "ia3"}), GPU).get("model.dtype") == "bfloat16"
+    assert resolve(make(adapter={"method": "lora"}, **quantized), GPU).get("model.dtype") == "bfloat16"

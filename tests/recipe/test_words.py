@@ -10,7 +10,7 @@ import typing
 import pytest
 
 from hfrecipes.evaluation.metrics import METRIC_NAMES
-from hfrecipes.recipe import words
+from hfrecipes.recipe import adapter_words, words
 from hfrecipes.recipe.owned import INSTEAD, instead_of
 from hfrecipes.recipe.schema import SHIPPED, dump_schema, make_schema
 from hfrecipes.recipe.sections import KINDS, OUR_SECTIONS, REQUIRED_SECTIONS, Task
@@ -21,11 +21,14 @@ REMOVED = {"warmup_ratio", "logging_dir", "evaluation_strategy", "max_seq_length
 
 @pytest.fixture(scope="module")
 def classes() -> dict[str, type]:
-    from peft import LoraConfig
+    import peft
     from transformers import TrainingArguments
-    from trl import SFTConfig
+    from trl import DPOConfig, RewardConfig, SFTConfig
 
-    return {cls.__name__: cls for cls in (TrainingArguments, SFTConfig, LoraConfig)}
+    from hfrecipes.trainers.ppo.config import PPOConfig
+
+    adapters = [getattr(peft, name) for name in adapter_words.PEFT_CONFIGS.values()]
+    return {cls.__name__: cls for cls in (TrainingArguments, SFTConfig, RewardConfig, DPOConfig, PPOConfig, *adapters)}
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +120,9 @@ def test_tables_name_fields_that_exist(fields) -> None:
             assert set(named) <= set(fields[owner]), owner
     everywhere = set().union(*fields.values())
     assert set(words.RANGES) <= everywhere
-    assert set(words.LORA_INTERNAL) <= set(fields["LoraConfig"])
+    assert set(adapter_words.PEFT_INTERNAL) <= everywhere
+    for method, name in adapter_words.PEFT_CONFIGS.items():
+        assert set(adapter_words.DEFAULTS[method]) <= set(fields[name]), method
 
 
 def test_defaults_keep_their_ranges(fields) -> None:
@@ -137,7 +142,7 @@ def test_liger_kernels_are_those_that_liger_is_told_of(classes) -> None:
 
 
 def test_words_that_the_project_owns_are_fields_or_were(fields) -> None:
-    known = {**fields["TrainingArguments"], **fields["SFTConfig"]}
+    known = {**fields["TrainingArguments"], **fields["SFTConfig"], **fields["PPOConfig"]}
     assert {word for word in INSTEAD if word not in known} == REMOVED
     assert all(INSTEAD.values())
 

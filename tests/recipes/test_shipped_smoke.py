@@ -10,6 +10,7 @@ from transformers import AutoConfig
 
 from hfrecipes import RunOptions, load_recipe, run
 from hfrecipes.check.check import check_recipe
+from hfrecipes.models.peft_methods import METHOD_OF_TYPE
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.rundir import RunDir
 from hfrecipes.recipe.shipped import shipped_recipes
@@ -24,7 +25,10 @@ NAMES = [name for name in shipped_recipes() if load_recipe(name).kind != "pipeli
 
 def overrides_alone(name: str, *alone: str) -> list[str]:
     """What a later step of a pipeline, which starts from an earlier one's model, needs to be told by itself."""
-    return [*alone] if str(load_recipe(name).get("model.name_or_path")).startswith("runs/") else []
+    recipe = load_recipe(name)
+    judged = str(recipe.get("rewards.0.model")).startswith("runs/")
+    found = ["rewards.0.model=somebody/reward-model"] if judged else []
+    return [*alone, *found] if str(recipe.get("model.name_or_path")).startswith("runs/") else found
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -44,8 +48,13 @@ def test_smoke(name: str, tmp_path: Path) -> None:
     assert facts["status"] == "complete"
     assert facts["training"]["steps"] == 2
     assert facts["model"]["model_type"] == model_type_of(recipe)
-    if recipe.get("adapter"):
-        assert json.loads((folder.model / "adapter_config.json").read_text())["r"] == recipe.get("adapter.r", 8)
+    method = recipe.get("adapter.method")
+    if method == "bottleneck":
+        assert json.loads((folder.model / "bottleneck_config.json").read_text())["r"] == recipe.get("adapter.r")
+    elif method is not None:
+        saved = json.loads((folder.model / "adapter_config.json").read_text())
+        assert METHOD_OF_TYPE[saved["peft_type"]] == method
+        assert method != "lora" or saved["r"] == recipe.get("adapter.r", 8)
     else:
         assert AutoConfig.from_pretrained(folder.model).model_type == model_type_of(recipe)
     assert folder.card.is_file()

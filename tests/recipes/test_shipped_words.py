@@ -13,13 +13,15 @@ import pytest
 import yaml
 
 from hfrecipes.check.check import check_recipe
+from hfrecipes.recipe.adapter_words import FULL, RATES
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import load_recipe
 from hfrecipes.recipe.resolve import resolve
 from hfrecipes.recipe.shipped import shipped_launchers, shipped_recipes
 from hfrecipes.recipe.smoke import shrink
 
-RECIPES = [name for name in shipped_recipes() if name.startswith(("pretrain/", "sft/"))]
+RECIPES = [name for name in shipped_recipes() if name.startswith(("pretrain/", "sft/", "reward/", "dpo/"))]
+RECIPES += [name for name in shipped_recipes() if name.startswith("ppo/") and not name.startswith("ppo/docstrings")]
 # Steps of pipelines are run by these.
 RECIPES += [
     name for name in shipped_recipes() if name.startswith("continue/") and not name.startswith("continue/python")
@@ -108,8 +110,8 @@ def test_no_commit_is_invented_and_nothing_is_said_for_the_machine(name: str) ->
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("sft/")])
 def test_rates_lie_where_practice_puts_them(name: str) -> None:
     recipe = load_recipe(name)
-    low, high = (1e-4, 2e-4) if recipe.get("adapter") else (1e-5, 5e-5)
-    assert low <= recipe.get("training.learning_rate") <= high
+    rates = RATES[recipe.get("adapter.method", FULL)]
+    assert rates.low <= recipe.get("training.learning_rate") <= rates.high
     assert recipe.get("quantization") is None or recipe.get("adapter") is not None
 
 

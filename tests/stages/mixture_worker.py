@@ -42,8 +42,9 @@ def note_what_is_read(file: Path, world_size: int, kill_at: int | None) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         there = dist.get_world_size() if dist.is_initialized() else 1
         assert there == world_size == self.args.world_size
-        # Tokens that carry loss: rows are padded, each collator in its own way.
-        ids = inputs["labels"][inputs["labels"] != -100].tolist()
+        # Tokens that carry loss: rows are padded, each collator in its own way. Of answers all tokens.
+        mask = inputs["labels"] != -100 if "labels" in inputs else inputs["attention_mask"].bool()
+        ids = inputs["labels" if "labels" in inputs else "input_ids"][mask].tolist()
         with file.open("a") as lines:
             note = {"step": self.state.global_step, "world_size": there, "ids": hash_of(ids)}
             lines.write(json.dumps(note) + "\n")

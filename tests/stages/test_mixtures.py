@@ -47,7 +47,21 @@ training:
   {{global_batch_size: {BATCH}, per_device_train_batch_size: {MICRO}, max_steps: {STEPS}, logging_steps: 3, save_steps: 2,
    max_length: 64, PACKING}}
 """
+COMPARED = f"""
+kind: KIND
+{MODEL}
+data:
+  mixture:
+    sources:
+      easy: {{{{path: easy.jsonl, weight: [[0, 0.8], [1, 0.2]]}}}}
+      hard: {{{{path: hard.jsonl, weight: 0.5}}}}
+training:
+  {{{{global_batch_size: {BATCH}, per_device_train_batch_size: {MICRO}, max_steps: {STEPS}, logging_steps: 1, save_steps: 2,
+   max_length: 64, learning_rate: 1.0e-3}}}}
+""".replace("{{", "{").replace("}}", "}")
 RECIPES = {
+    "reward.yaml": COMPARED.replace("KIND", "reward"),
+    "dpo.yaml": COMPARED.replace("KIND", "dpo"),
     "pretrain.yaml": PRETRAIN,
     "sft.yaml": SFT.replace("PACKING", "packing: false"),
     "packed.yaml": SFT.replace("PACKING", "packing: true"),
@@ -74,6 +88,10 @@ SCENES: list[dict[str, Any]] = [
         "resume": True,
         "overrides": ["training.dataloader_num_workers=4", "training.dataloader_prefetch_factor=3"],
     },
+    {"recipe": "reward.yaml", "name": "e", "world_size": 1, "kill_at": 5},
+    {"recipe": "reward.yaml", "name": "e", "world_size": 2, "resume": True},
+    {"recipe": "dpo.yaml", "name": "f", "world_size": 2, "kill_at": 5},
+    {"recipe": "dpo.yaml", "name": "f", "world_size": 1, "resume": True},
 ]
 
 
@@ -83,7 +101,12 @@ def write_recipes(folder: Path) -> None:
     sums = [{"text": f"The sum of {n} and {n + 1} is {2 * n + 1}, the next is {2 * n + 3}."} for n in range(60)]
     squares = [{"text": f"Square of {n}: {n * n}. "} for n in range(25)]
     asked = [{"prompt": f"What is {n} times 3?", "completion": f" It is {3 * n}" + "!" * (n % 9)} for n in range(15)]
-    for name, rows in {"sums": sums, "squares": squares, "asked": asked}.items():
+    easy = [{"prompt": f"What is {n} plus 0?", "chosen": f" {n}", "rejected": f" {n + 1}."} for n in range(12)]
+    hard = [
+        {"prompt": f"And {n} squared?", "chosen": f" {n * n}", "rejected": " No" + "!" * (n % 5)} for n in range(20)
+    ]
+    named = {"sums": sums, "squares": squares, "asked": asked, "easy": easy, "hard": hard}
+    for name, rows in named.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -123,6 +146,16 @@ def reads(folder: Path, number: int) -> dict[int, list[tuple[str, ...]]]:
     return {step: [tuple(ids) for ids in by_rank] for step, by_rank in steps.items()}
 
 
+def read_tokens(name: str, rows: list[dict[str, Any]]) -> list[int]:
+    """What reaches a model of a micro-batch: of answers that are compared all tokens, for DPO the chosen answers first."""
+    if name == "reward.yaml":
+        return [token for row in rows for token in row["input_ids"]]
+    if name == "dpo.yaml":
+        chosen = [token for row in rows for token in row["input_ids"][: row["seq_lengths"][0]]]
+        return chosen + [token for row in rows for token in row["input_ids"][row["seq_lengths"][0] :]]
+    return [label for row in rows for label in row["labels"] if label != -100]
+
+
 @pytest.fixture(scope="module")
 def planned(played: Path) -> dict[str, list[str]]:
     """By recipe, the hash of each micro-batch of the run, by the plan alone."""
@@ -131,15 +164,14 @@ def planned(played: Path) -> dict[str, list[str]]:
         patch.chdir(played)
         for name in RECIPES:
             trainer = build(load_recipe(name), options=RunOptions(quiet=True)).trainer
-            plan, rows = trainer.mixture_plan, trainer.train_dataset["labels"]
+            plan, rows = trainer.mixture_plan, trainer.train_dataset
             before = [0]
             for length in plan.lengths.values():
                 before.append(before[-1] + length)
             places = [plan.locate(n) for n in range(STEPS * BATCH)]
-            rows = [[label for label in row if label != -100] for row in rows]
             ids = [rows[before[place.source] + place.row] for place in places]
             batches = [ids[n : n + MICRO] for n in range(0, len(ids), MICRO)]
-            found[name] = [hash_of([token for row in batch for token in row]) for batch in batches]
+            found[name] = [hash_of(read_tokens(name, batch)) for batch in batches]
     return found
 
 
@@ -170,6 +202,22 @@ def test_the_logs_of_a_run_killed_twice_tell_of_every_sample_once(played: Path) 
         assert one["mixture/sums"] == other["mixture/sums"]
         assert one["mixture_epochs/squares"] == other["mixture_epochs/squares"]
         assert abs(one["mixture/sums"] - one["mixture_planned/sums"]) < 2 / (3 * BATCH)
+
+
+@pytest.mark.parametrize(("recipe", "name"), [("reward.yaml", "e"), ("dpo.yaml", "f")])
+def test_losses_of_compared_answers_are_those_of_one_process_that_was_not_killed(
+    recipe: str, name: str, played: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(played)
+    uncut = RunDir(run(load_recipe(recipe, ["name=uncut"]), options=RunOptions(quiet=True, overwrite=True)))
+    expected, found = (
+        [entry for entry in run_dir.metrics() if "loss" in entry] for run_dir in (uncut, RunDir(Path("runs", name)))
+    )
+    assert [entry["step"] for entry in found] == list(range(1, STEPS + 1))
+    figures = ("loss", "grad_norm", "accuracy") if recipe == "reward.yaml" else ("loss", "grad_norm", "rewards/margins")
+    for figure in figures:
+        values = [entry[figure] for entry in expected]
+        assert [entry[figure] for entry in found] == pytest.approx(values, rel=2e-3, abs=1e-5), figure
 
 
 @pytest.fixture

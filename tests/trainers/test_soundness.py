@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from hfrecipes.trainers.guarded import DIVERGED
-from hfrecipes.trainers.soundness import unsound_forward
+from hfrecipes.trainers.soundness import unsound_forward, unsound_reward
 from tests.trainers.conftest import SIZES
 
 
@@ -51,6 +52,28 @@ def test_a_model_that_is_merely_wrong_is_not_stopped(factor: float, tiny_model: 
     with torch.no_grad():
         model.lm_head.weight.mul_(1e4)
     assert "more than 46.1" in (found(model, 100) or "")
+
+
+def test_preferences_of_trl_are_read_by_their_chosen_answer(tiny_model: Callable) -> None:
+    model, row = tiny_model(), {"prompt_ids": [5, 6], "chosen_ids": [7, 8, 9], "rejected_ids": [3]}
+    assert unsound_forward(model, row, 10.0, "cpu") is None
+    assert "more than 0.1" in (unsound_forward(model, row, 0.1, "cpu") or "")
+    assert "more than 0.1" in (unsound_forward(model, {"chosen_ids": [7, 8, 9]}, 0.1, "cpu") or "")
+
+
+def test_a_reward_is_a_number_of_bounded_size_that_depends_on_the_answer() -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = AutoConfig.for_model("llama", vocab_size=100, num_labels=1, pad_token_id=0, **sizes)
+    model, answers = AutoModelForSequenceClassification.from_config(config), [[5, 6, 7], [5, 6, 8]]
+    assert unsound_reward(model, answers, 1e4, "cpu") is None
+    with torch.no_grad():
+        model.score.weight.mul_(1e9)
+    assert "more than 1e+04 in size" in (unsound_reward(model, answers, 1e4, "cpu") or "")
+    with torch.no_grad():
+        model.score.weight.mul_(1e-9)
+        model.model.norm.weight.zero_()
+    assert "whatever the answer" in (unsound_reward(model, answers, 1e4, "cpu") or "")
 
 
 def test_a_row_without_loss_condemns_nobody(tiny_model: Callable) -> None:

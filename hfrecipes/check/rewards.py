@@ -1,0 +1,115 @@
+"""Whether what scores the answers of a policy is there, has the words it is given, and finds the columns it reads."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hfrecipes.check.data import dotted_problems
+from hfrecipes.check.hub import repository_problems
+from hfrecipes.check.promised import is_promised
+from hfrecipes.check.rows import Scan
+from hfrecipes.models.adapters import is_adapter, refuse_damaged_adapter
+from hfrecipes.models.integrity import refuse_damaged_model
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.reward_words import FUNCTION, MODEL, own_words, reward_specs
+from hfrecipes.recipe.rundir import RunDir
+from hfrecipes.recipe.source_list import PROMPTED
+from hfrecipes.rewards.load import Reward, load_reward
+from hfrecipes.tokenization.files import is_folder_name
+
+# What a trainer gives each reward, whatever the data.
+_GIVEN = ("self", "prompts", "completions", "completion_ids", "trainer_state")
+# Where a reward of ours keeps the name of a column that it reads.
+_COLUMN = "column"
+_OURS = "hfrecipes.rewards:"
+
+
+def reward_problems(recipe: Recipe, scans: list[Scan], promised: Iterable[Path]) -> list[Problem]:
+    """What is wrong with `rewards`, alone and beside the data.
+
+    Rewards of this package are built, to try their words. Of others it is read whether they exist: importing them runs them.
+
+    Args:
+        recipe: The recipe.
+        scans: Of its data.
+        promised: Models that earlier steps of a pipeline will make.
+    """
+    if recipe.kind not in PROMPTED:
+        return []
+    try:
+        specs = reward_specs(recipe)
+    except RecipeError as error:
+        return error.problems
+    problems = list(_training_problems(recipe))
+    for place, spec in enumerate(specs):
+        key = f"rewards.{place}"
+        problems += (
+            _model_problems(recipe, key, spec, promised) if MODEL in spec else _function(recipe, key, spec, scans)
+        )
+    return problems
+
+
+def _training_problems(recipe: Recipe) -> Iterator[Problem]:
+    training = recipe.get("training", {})
+    if training.get("total_episodes") is not None and training.get("max_steps", -1) > 0:
+        fault = "training.total_episodes stands beside training.max_steps, and each says how long to train"
+        yield Problem(recipe.where("training.total_episodes"), fault, "keep one of them")
+    if training.get("value") == "adapter" and not recipe.get("adapter"):
+        fault = "training.value: adapter needs a policy with an adapter"
+        yield Problem(recipe.where("training.value"), fault, "add adapter: {method: lora, …}, or say head or model")
+    if recipe.get("data.augment"):
+        fault = f"data.augment makes answers that nobody learns from in kind: {recipe.kind}"
+        yield Problem(recipe.where("data.augment"), fault, "remove it")
+
+
+def _function(recipe: Recipe, key: str, spec: dict[str, Any], scans: list[Scan]) -> list[Problem]:
+    if problems := dotted_problems(recipe, f"{key}.{FUNCTION}"):
+        return problems
+    if not spec[FUNCTION].startswith(_OURS):
+        return []
+    try:
+        reward = load_reward(own_words(spec), recipe.where(key), recipe.path.parent)
+    except RecipeError as error:
+        return error.problems
+    return list(_column_problems(recipe, key, reward, scans))
+
+
+def _column_problems(recipe: Recipe, key: str, reward: Reward, scans: list[Scan]) -> Iterator[Problem]:
+    column = getattr(reward, _COLUMN, None)
+    needed = {column} if isinstance(column, str) else set()
+    for name, parameter in inspect.signature(reward).parameters.items():
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is parameter.empty:
+            needed |= {name} - set(_GIVEN)
+    for scan in scans:
+        for name in sorted(needed):
+            # A format function may make any column; of rows that were not read, none is known.
+            if scan.others is None or name in scan.others or recipe.get(f"{scan.key}.format"):
+                continue
+            fault = (
+                f"{key} reads the column {name}, and {scan.key} has {', '.join(sorted(scan.others)) or 'no other one'}"
+            )
+            fix = f"name yours with columns: {{{name}: theirs}}, or say the reward's column:"
+            yield Problem(recipe.where(key), fault, fix)
+
+
+def _model_problems(recipe: Recipe, key: str, spec: dict[str, Any], promised: Iterable[Path]) -> list[Problem]:
+    name, where = spec[MODEL], recipe.where(f"{key}.{MODEL}")
+    if is_promised(name, promised):
+        return []
+    folder = recipe.find_file(name)
+    if not folder.is_dir():
+        if is_folder_name(name) or folder.exists():
+            fix = "give the folder of a reward model (a run's is runs/NAME/model), or a Hub id"
+            return [Problem(where, f"there is no folder {name}", fix)]
+        return repository_problems(name, "model", spec.get("revision"), where)
+    run = RunDir(folder)
+    folder = run.model if run.facts_file.is_file() else folder
+    try:
+        (refuse_damaged_adapter if is_adapter(folder) else refuse_damaged_model)(folder, where, hashes=False)
+    except RecipeError as error:
+        return error.problems
+    return []

@@ -1,0 +1,114 @@
+"""What `check` says of the rewards of a policy: their words, their columns, their models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hfrecipes.check.check import check_recipe
+from hfrecipes.recipe.hardware import Hardware
+from hfrecipes.recipe.loader import load_recipe
+from hfrecipes.recipe.problem import Problem, RecipeError
+
+CPU = Hardware("cpu", "a processor", 1, 16 * 2**30, False, False)
+RECIPE = """\
+kind: ppo
+model:
+  config: {model_type: llama, hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2}
+  tokenizer: {vocab_size: 300}
+rewards:
+  - {function: "hfrecipes.rewards:ExactAnswer", column: solution}
+  - REWARD
+data: {train: [{path: rows.jsonl}]}
+training: {max_steps: 4}
+"""
+
+
+def found(tmp_path: Path, reward: str, *overrides: str) -> list[Problem]:
+    (tmp_path / "r.yaml").write_text(RECIPE.replace("REWARD", reward))
+    (tmp_path / "mine.py").write_text("def polite(prompts, completions, **columns):\n    raise SystemExit\n")
+    rows = [{"prompt": f"{n} + 1?", "solution": str(n + 1)} for n in range(4)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    problems = check_recipe(load_recipe(tmp_path / "r.yaml", list(overrides)), CPU, runs_dir=tmp_path)
+    return [problem for problem in problems if problem.severity == "error"]
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [
+        "{function: 'hfrecipes.rewards:Length', target: 12, slope: 0.1, weight: 0.2}",
+        "{function: 'mine:polite', strictness: 3}",
+        "{model: some/reward-model, revision: main, weight: -1}",
+    ],
+)
+def test_what_is_right_is_passed_over(reward: str, tmp_path: Path) -> None:
+    assert found(tmp_path, reward) == []
+
+
+@pytest.mark.parametrize(
+    ("reward", "line", "says"),
+    [
+        ("{function: 'hfrecipes.rewards:Lenght'}", 7, "did you mean Length?"),
+        ("{function: 'mine:polit'}", 7, "did you mean polite?"),
+        ("{function: 'hfrecipes.rewards:Length', target: 3, slope: 1, untt: words}", 7, "did you mean unit?"),
+        ("{function: 'hfrecipes.rewards:Length', slope: 1}", 7, "needs target"),
+        ("{function: 'hfrecipes.rewards:RegexMatch', pattern: '('}", 7, "is no regular expression"),
+        ("{function: 'hfrecipes.rewards:ExactAnswer'}", 7, "reads the column answer, and data.train.0 has solution"),
+        ("{weight: 2.0}", 7, "names neither a function nor a model"),
+        ("{function: 'mine:polite', model: some/model}", 7, "says both function and model"),
+        ("{function: 'mine:polite', weight: much}", 7, "weight is 'much'"),
+        ("{function: 'mine:polite', weight: 0}", 7, "counts nothing"),
+        ("{model: ./nowhere}", 7, "there is no folder ./nowhere"),
+        ("{model: some/model, wieght: 1}", 7, "did you mean weight?"),
+    ],
+)
+def test_what_is_wrong_has_its_line_and_its_mend(reward: str, line: int, says: str, tmp_path: Path) -> None:
+    problems = found(tmp_path, reward)
+    (problem,) = [problem for problem in problems if says in f"{problem.message} {problem.fix}"]
+    assert problem.where == f"{tmp_path / 'r.yaml'}:{line}"
+    assert len(problems) == 1
+
+
+def test_a_damaged_model_is_told(tmp_path: Path) -> None:
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "config.json").write_text('{"model_type": "llama"}')
+    (problem,) = found(tmp_path, "{model: cut}")
+    assert problem.where == f"{tmp_path / 'r.yaml'}:7"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["training.total_episodes=8"], "stands beside training.max_steps"),
+        (["training.value=adapter"], "needs a policy with an adapter"),
+        (["data.train=[{name: python_code, split: train}]"], "nothing says where a prompt ends"),
+        (["data.train=[{name: python_docstrings, split: train}]"], "reads the column solution"),
+        (["data.augment=[{method: noise, share: 0.1}]"], "data.augment makes answers that nobody learns from"),
+    ],
+)
+def test_words_that_do_not_go_together(words: list[str], says: str, tmp_path: Path) -> None:
+    problems = found(tmp_path, "{function: 'mine:polite'}", *words)
+    assert [problem for problem in problems if says in problem.message], problems
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("rewards=null", "rewards is missing"),
+        ("training.reward_weights=[1.0]", "say weight: beside each of rewards"),
+        ("training.max_length=64", "training.max_length is not a known key"),
+        ("training.cliprange=0", "it is more than 0"),
+        ("training.kl_estimator=k4", "one of k1, k2, k3"),
+        ("training.num_mini_batches=0", "it is at least 1"),
+    ],
+)
+def test_words_that_no_recipe_has(word: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=says):
+        found(tmp_path, "{function: 'mine:polite'}", word)
+
+
+def test_no_reward_at_all_is_told(tmp_path: Path) -> None:
+    problems = found(tmp_path, "{function: 'mine:polite'}", "rewards=[]")
+    assert [problem.message for problem in problems] == ["rewards names nothing that scores answers"]

@@ -47,7 +47,7 @@ def refusal(name: str) -> str:
         ("a.jsonl", b'{"m": {"role": "user", "role": "x"}}\n', "a.jsonl:1: error: .*'role' is said twice"),
         ("a.json", b'[{"text": "x", "text": "y"}]', "a.json: error: .*'text' is said twice"),
         ("a.jsonl", b'{"text": "x"}\n' + b"\x00" * 512 + b"\n", "a.jsonl:2: error: holds nothing but NUL bytes"),
-        ("a.jsonl", gzip.compress(b'{"text": "x"}\n'), r"a.jsonl:1: error: is compressed \(.* ends in .gz"),
+        ("a.jsonl", gzip.compress(b'{"text": "x"}\n', mtime=0), r"a.jsonl:1: error: is compressed \(.* ends in .gz"),
         ("a.json", b'{"text": "x"}\n{"text": "y"}\n', r"a.json: error: .*with an object on each line, name it .jsonl"),
         ("a.jsonl", b"[" * 100_000, "a.jsonl:1: error: cannot be read as JSON: maximum recursion"),
     ],

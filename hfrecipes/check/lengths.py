@@ -11,6 +11,7 @@ from hfrecipes.data.settings import row_settings
 from hfrecipes.data.streams import encode_rows
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.source_list import PROMPTED
 from hfrecipes.tokenization.tokenizer import Tokenizer
 
 # A few long rows are left out and counted by the run; more than this share means that the length is wrong.
@@ -57,7 +58,8 @@ def _refusals(refused: dict[str, list[str]], num_rows: int) -> Iterator[Problem]
 
 def _cuts(recipe: Recipe, scan: Scan, encoded: Encoded, max_length: int | None) -> Iterator[Problem]:
     looked_at = f"{len(encoded):,} rows" + (" looked at" if len(encoded) < scan.num_rows else "")
-    where = recipe.where("training.max_length")
+    word = "max_prompt_length" if recipe.kind in PROMPTED else "max_length"
+    where = recipe.where(f"training.{word}")
     # Answers that are all tied teach nothing either, whatever the length.
     emptied = [place for place, row in encoded if not row.supervised_tokens and row.truncated_tokens]
     if emptied:
@@ -70,5 +72,7 @@ def _cuts(recipe: Recipe, scan: Scan, encoded: Encoded, max_length: int | None) 
     cut = [(place, row) for place, row in encoded if row.truncated_tokens and row.supervised_tokens]
     if len(cut) > TOLERATED_SHARE * len(encoded):
         longest = max(row.longest for _, row in cut)
-        fault = f"max_length {max_length} cuts {len(cut):,} of {looked_at} of {scan.key}: {named_places([p for p, _ in cut])}"
+        fault = (
+            f"{word} {max_length} cuts {len(cut):,} of {looked_at} of {scan.key}: {named_places([p for p, _ in cut])}"
+        )
         yield Problem(where, fault, f"the longest has {longest} tokens", "warning")

@@ -215,7 +215,8 @@ def _write(
         for source, tally in zip(sources, tallies, strict=True):
             _refuse_nothing(source, tally)
             limit = None if isinstance(settings, PackSettings) else settings.max_length
-            warnings += tally.warnings(source.title, limit)
+            word = "max_prompt_length" if isinstance(settings, PromptSettings) else "max_length"
+            warnings += tally.warnings(source.title, limit, word)
             facts.append(tally.entry(role, source.name, source.split, source.revision, source.license))
     for source in chain.from_iterable(opened.values()):
         source.refuse_changed(source.revision)

@@ -74,12 +74,18 @@ class Tally:
             earlier = self.kinds.get(kind, {})
             self.kinds[kind] = {name: earlier.get(name, 0) + count for name, count in counts.items()}
 
-    def warnings(self, title: str, max_length: int | None) -> list[str]:
-        """What was lost or looks wrong, in words; empty where nothing was."""
+    def warnings(self, title: str, max_length: int | None, word: str = "max_length") -> list[str]:
+        """What was lost or looks wrong, in words; empty where nothing was.
+
+        Args:
+            title: Of the source.
+            max_length: Where rows were cut.
+            word: What says so in the recipe.
+        """
         found = []
         if self.truncated_rows:
             found.append(
-                f"{title}: {self.truncated_rows} of {self.documents} rows are longer than max_length {max_length}; "
+                f"{title}: {self.truncated_rows} of {self.documents} rows are longer than {word} {max_length}; "
                 f"{self.truncated_tokens} tokens were cut"
             )
         if self.dropped_rows:

@@ -42,11 +42,10 @@ class NormalisedScorer:
     Args:
         scorer: Gives them.
         normalisation: Of that model.
-        name: Of the reward.
     """
 
-    def __init__(self, scorer: Any, normalisation: Normalisation, name: str) -> None:
-        self.scorer, self.normalisation, self.__name__ = scorer, normalisation, name
+    def __init__(self, scorer: Any, normalisation: Normalisation) -> None:
+        self.scorer, self.normalisation, self.__name__ = scorer, normalisation, scorer.__name__
 
     def __call__(self, completed: Completed) -> Scores:
         scores, tokens = self.scorer(completed)
@@ -63,15 +62,9 @@ def open_rewards(recipe: Recipe, has_adapter: bool) -> list[OpenedReward]:
     Raises:
         RecipeError: one of them cannot be loaded.
     """
-    opened = []
-    for place, spec in enumerate(reward_specs(recipe)):
-        key = f"rewards.{place}"
-        opened.append(_model(recipe, key, spec, has_adapter) if MODEL in spec else _function(recipe, key, spec))
-    names = [each.name for each in opened]
     return [
-        # As the trainer tells rewards of one name apart.
-        each if names.count(each.name) == 1 else OpenedReward(each.scores, f"{each.name}_{place}", *_rest(each))
-        for place, each in enumerate(opened)
+        _model(recipe, key, spec, has_adapter) if MODEL in spec else _function(recipe, key, spec)
+        for key, spec in ((f"rewards.{place}", spec) for place, spec in enumerate(reward_specs(recipe)))
     ]
 
 
@@ -90,10 +83,6 @@ def reward_folder(recipe: Recipe, spec: dict[str, Any]) -> Path | str:
         return spec[MODEL]
     run = RunDir(folder)
     return run.model if run.facts_file.is_file() and run.model.is_dir() else folder
-
-
-def _rest(each: OpenedReward) -> tuple[Any, Normalisation | None]:
-    return each.tokenizer, each.normalisation
 
 
 def _function(recipe: Recipe, key: str, spec: dict[str, Any]) -> OpenedReward:

@@ -9,6 +9,7 @@ import numpy as np
 
 from hfrecipes.data.prepare import Prepared
 from hfrecipes.data.prompts import PromptRows
+from hfrecipes.evaluation.prompts import end_of_turn_ids
 from hfrecipes.models.load import adapter_config
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -29,6 +30,7 @@ def build_trainer(recipe: Recipe, model: Any, args: PPOConfig, prepared: Prepare
         RecipeError: a reward cannot be loaded, or does not go with the policy.
     """
     config = adapter_config(recipe)
+    _end_with_turns(recipe, args, prepared, tokenizer)
     opened = open_rewards(recipe, has_adapter=config is not None or hasattr(model, "peft_config"))
     trainer = PPOTrainer(
         model=model,
@@ -43,6 +45,17 @@ def build_trainer(recipe: Recipe, model: Any, args: PPOConfig, prepared: Prepare
     _name_scorers(trainer, opened)
     finish_adapter(recipe, trainer.model)
     return trainer
+
+
+def _end_with_turns(recipe: Recipe, args: PPOConfig, prepared: Prepared, tokenizer: Any) -> None:
+    """Answers in a conversation end with the turn, where the recipe says nothing and a text ends with another token."""
+    # Null says something, too: with stop_token: null answers end nowhere.
+    if {"stop_token", "stop_token_id", "stop_strings"} & recipe.get("training").keys():
+        return
+    if len(prepared.train) and isinstance(PromptRows(prepared.train)[0]["prompt"], list):
+        ends = end_of_turn_ids(tokenizer)
+        if ends and tokenizer.eos_token_id not in ends:
+            args.stop_token_id = min(ends)
 
 
 def more_callbacks(trainer: PPOTrainer, warn: Callable[[str], None]) -> list[Any]:
@@ -64,22 +77,22 @@ def refuse_unusable(recipe: Recipe, trainer: PPOTrainer, prepared: Prepared) -> 
             where = recipe.where(f"data.{role}")
             if len(rows) == 0:
                 raise RecipeError(Problem(where, f"{title} has no rows", "name data that has some"))
-            for number, ids in enumerate(rows.with_format("numpy")["input_ids"]):
-                fault, fix = _fault(ids, embeddings, room, length)
-                if fault:
-                    raise RecipeError(Problem(where, f"{title}: prompt {number} (counted from 0) {fault}", fix))
+            lengths, largest = _lengths_and_ids(rows)
+            if (unknown := largest >= embeddings).any():
+                number = int(unknown.argmax())
+                fault = f"holds the id {largest[number]}, and the model knows ids from 0 to {embeddings - 1}"
+                raise _prompt_problem(where, title, number, fault, "name the model's own tokenizer")
+            if room is not None and (long := lengths + length > room).any():
+                number = int(long.argmax())
+                fault = (
+                    f"has {lengths[number]} tokens, and with an answer of {length} more than the {room} that the model"
+                )
+                fix = f"say training.max_prompt_length: {max(room - length, 1)}, or lower training.response_length"
+                raise _prompt_problem(where, title, number, f"{fault} has places for", fix)
 
 
-def _fault(ids: np.ndarray, embeddings: int, room: int | None, length: int) -> tuple[str, str]:
-    if ids.max() >= embeddings:
-        fix = "name the model's own tokenizer"
-        return f"holds the id {ids.max()}, and the model knows ids from 0 to {embeddings - 1}", fix
-    if room is not None and len(ids) + length > room:
-        fault = (
-            f"has {len(ids)} tokens, and with an answer of {length} more than the {room} that the model has places for"
-        )
-        return fault, f"say training.max_prompt_length: {max(room - length, 1)}, or lower training.response_length"
-    return "", ""
+def _prompt_problem(where: str, title: str, number: int, fault: str, fix: str) -> RecipeError:
+    return RecipeError(Problem(where, f"{title}: prompt {number} (counted from 0) {fault}", fix))
 
 
 def tokens_of_a_step(trainer: PPOTrainer) -> float:
@@ -134,8 +147,18 @@ def _logged(log: list[dict[str, Any]], name: str) -> list[float]:
 
 
 def _prompt_lengths(trainer: PPOTrainer) -> np.ndarray:
-    offsets = [len(ids) for ids in trainer.train_dataset.rows.with_format("numpy")["input_ids"]]
-    return np.array(offsets)
+    return _lengths_and_ids(trainer.train_dataset.rows)[0]
+
+
+def _lengths_and_ids(rows: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of each prompt, and the largest id in it, without making Python lists of them; none is empty."""
+    lengths, largest = [], []
+    for chunk in rows.select_columns(["input_ids"]).with_format("arrow").iter(1024):
+        column = chunk.column("input_ids").combine_chunks()
+        sizes = column.value_lengths().to_numpy()
+        lengths.append(sizes)
+        largest.append(np.maximum.reduceat(column.flatten().to_numpy(), np.cumsum(sizes) - sizes))
+    return np.concatenate(lengths), np.concatenate(largest)
 
 
 def _name_scorers(trainer: PPOTrainer, opened: list[OpenedReward]) -> None:
@@ -143,5 +166,5 @@ def _name_scorers(trainer: PPOTrainer, opened: list[OpenedReward]) -> None:
     scorers = trainer.rewards.scorers
     for place, each in enumerate(opened):
         if each.normalisation is not None:
-            scorers[place] = NormalisedScorer(scorers[place], each.normalisation, each.name)
+            scorers[place] = NormalisedScorer(scorers[place], each.normalisation)
         scorers[place].__name__ = each.name

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from hfrecipes import RecipeError, RunDir
 from hfrecipes.evaluation.kl import token_kl
 from hfrecipes.models.reward import normalisation_of
+from hfrecipes.stages.measure_policy import PolicyMeasurer
 from hfrecipes.trainers.guarded import GuardedTrainer
 from hfrecipes.trainers.ppo.prompts import Prompt
 from hfrecipes.trainers.ppo.scorers import Completed
@@ -132,6 +133,20 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
+def test_a_run_that_is_killed_while_it_is_measured_is_only_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PolicyMeasurer, "trained_and_base", leave)
+        with pytest.raises(KeyboardInterrupt):
+            trained("ppo.yaml", "name=measured")
+    monkeypatch.setattr(GuardedTrainer, "training_step", leave)
+    again = trained("ppo.yaml", "name=measured", resume=True)
+    assert again.facts()["evaluations"] == run_of("full").facts()["evaluations"]
+    assert again.facts()["samples"] == run_of("full").facts()["samples"]
+
+
 def test_rewards_that_are_others_are_another_run() -> None:
     with pytest.raises(RecipeError, match=r"rewards.0.weight was 2.0, is 1.0"):
         trained("ppo.yaml", "name=full", "rewards.0.weight=1.0", resume=True)
@@ -187,5 +202,16 @@ def test_preferences_and_conversations_give_their_prompts() -> None:
     assert len(trainer.train_dataset) == 23
     assert trainer.train_dataset[0]["prompt"] == "What is 0 times 3?" and trainer.train_dataset[0]["chosen"] == " 0"
     assert trainer.train_dataset[22]["prompt"] == [{"role": "user", "content": "Hi"}]
+    assert trainer.sampling.stop_ids == (trainer.processing_class.eos_token_id,)
     (prompt,) = trainer.reader.read(trainer.train_dataset, [22])
     assert list(trainer.train_dataset.rows[22]["input_ids"]) == prompt.ids
+
+
+def test_answers_in_a_conversation_end_with_the_turn() -> None:
+    words = ["data.train=[{path: talk.jsonl}]", "rewards=[{function: hfrecipes.rewards:python_parses}]"]
+    Path("talk.jsonl").write_text(json.dumps({"prompt": [{"role": "user", "content": "Hi"}]}))
+    trainer = built("ppo.yaml", *words)
+    turn_end = trainer.processing_class.convert_tokens_to_ids("<|im_end|>")
+    assert trainer.sampling.stop_ids == (turn_end,) != (trainer.processing_class.eos_token_id,)
+    assert built("ppo.yaml", *words, "training.stop_token_id=7").sampling.stop_ids == (7,)
+    assert built("ppo.yaml", *words, "training.stop_token=null").sampling.stop_ids == ()

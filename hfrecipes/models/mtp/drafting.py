@@ -11,12 +11,16 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from hfrecipes.models.mtp.acceptance import DraftLength
 from hfrecipes.models.mtp.heads import ChainedHeads, LayerCall
 from hfrecipes.models.mtp.proposing import Proposer
+from hfrecipes.models.mtp.unread import Unread, can_wait
 
 # A GPU waits for weights, whatever the number of tokens; for a CPU each is work. Of one core of an AMD EPYC, float32, measured on
 # Llamas of 0.8 to 111 million parameters: what it computes and reads in a second, and how long it takes to begin a layer.
 _FLOPS, _BYTES, _LAYER = 1e11, 1.5e10, 1.5e-4
+# To begin a head and to choose its token takes as long as to begin so many layers; measured likewise.
+_HEAD_LAYERS = 2
 
 
 @dataclass
@@ -57,6 +61,21 @@ def watched(model: Any) -> Iterator[Pass]:
             handle.remove()
 
 
+@dataclass
+class Asked:
+    """A draft that is to be made.
+
+    Args:
+        proposer: Takes tokens from what the heads say.
+        length: Says how long it pays to go on.
+        room: The longest it may be, at most as many as there are heads that are run.
+    """
+
+    proposer: Proposer
+    length: DraftLength
+    room: int
+
+
 class Drafter:
     """Heads with a cache each, that has the same places as the trunk's: what the trunk's last layer was told about masks and
     positions holds for them, and rejected drafts leave all caches at once.
@@ -82,32 +101,39 @@ class Drafter:
 
     @property
     def cost(self) -> float:
-        """What a head adds to a pass, as a share of the trunk's part: its weights, the output matrix's, and one more token."""
+        """What a head adds to a pass, as a share of the trunk's part: itself, the output matrix, and one more token."""
         head = sum(weight.numel() for weight in self.heads.parameters()) / len(self.heads)
         output = self.model.get_output_embeddings().weight
         trunk = sum(weight.numel() for weight in self.model.parameters()) - head * len(self.heads)
-        return (head + output.numel()) / trunk + (self._token(trunk) if output.device.type == "cpu" else 0.0)
-
-    def _token(self, parameters: float) -> float:
-        """What one more token of each row adds to a pass over one, on a CPU."""
+        share = (head + output.numel()) / trunk
+        if output.device.type != "cpu":
+            return share
         layers = self.model.config.get_text_config(decoder=True).num_hidden_layers
-        work = 2 * parameters * self.rows / _FLOPS
-        return work / (work + parameters * self.model.dtype.itemsize / _BYTES + layers * _LAYER)
+        token = 2 * trunk * self.rows / _FLOPS
+        work = token + trunk * self.model.dtype.itemsize / _BYTES
+        return (share * work + _HEAD_LAYERS * _LAYER + token) / (work + layers * _LAYER)
 
-    def draft(
-        self, seen: Pass, window: Tensor, ends: Tensor, following: Tensor, number: int, proposer: Proposer
-    ) -> None:
-        """Runs the heads over a window, which fills their caches, and takes the drafts of the first of them.
+    def draft(self, seen: Pass, start: int, window: Tensor, ends: Tensor, following: Tensor, asked: Asked) -> None:
+        """Has heads read a window, which fills their caches, and takes the drafts of the first of them.
 
         Args:
             seen: The trunk's pass over the window.
+            start: Places in the caches before it.
             window: `(rows, width)`, its tokens.
             ends: `(rows,)`, the place in the window of each row's last accepted token.
             following: `(rows,)`, the token that was written behind it.
-            number: How many heads are to propose, at most as many as are run.
-            proposer: Of their drafts.
+            asked: How many heads are to propose, and how.
         """
         raise NotImplementedError
+
+    def read_all(self, length: int) -> None:
+        """Fills the caches of all heads that are run up to so many places, where the trunk's ends."""
+
+    def settle(self, length: int) -> None:
+        """Goes on with so many places of the caches."""
+
+    def select(self, rows: Tensor) -> None:
+        """Goes on with some rows."""
 
     def _call(self, head: int, seen: Pass) -> LayerCall:
         return LayerCall.of(*seen.call, cache=self.caches[head])
@@ -118,17 +144,54 @@ class Drafter:
 
 
 class ParallelDrafter(Drafter):
-    """Heads that read the trunk alone: they know nothing of each other's drafts, and nothing of theirs has to be made again."""
+    """Heads that read the trunk alone: they know nothing of each other's drafts, and nothing of theirs has to be made again.
 
-    def draft(
-        self, seen: Pass, window: Tensor, ends: Tensor, following: Tensor, number: int, proposer: Proposer
-    ) -> None:
+    A head that is not asked reads nothing; when it is asked again, it reads in one call what it has missed. Where the trunk's
+    passes cannot be joined afterwards, all heads read each of them.
+    """
+
+    def __init__(self, model: Any, rows: int) -> None:
+        super().__init__(model, rows)
+        self._unread: Unread | None = None
+
+    def draft(self, seen: Pass, start: int, window: Tensor, ends: Tensor, following: Tensor, asked: Asked) -> None:
         rows = torch.arange(len(window), device=window.device)
-        made = [self.heads(head, self._call(head, seen)) for head in range(len(self.caches))]
-        if not number:
-            return
-        lasts = torch.stack(made[:number], dim=1)[rows, :, ends]
-        proposer.propose_all(self._logits(self.anatomy.normalise(self.model, lasts)))
+        behind = ends - window.shape[1]
+        if start == 0 and self._can_wait(seen):
+            self._unread = Unread(self.anatomy.last_layer(self.model))
+        if self._unread is None:
+            made = [self.heads(head, self._call(head, seen)) for head in range(len(self.caches))]
+        else:
+            self._unread.add(LayerCall.of(*seen.call), start)
+            made = [self._read(head) for head in range(len(self.caches))] if self._unread.is_large() else []
+        asked.length.begin()
+        for head in range(asked.room):
+            if not asked.length.goes_on():
+                break
+            hidden = made[head] if made else self._read(head)
+            asked.proposer.propose(head, self._logits(self.anatomy.normalise(self.model, hidden[rows, behind])))
+            asked.length.add(asked.proposer.sureness())
+
+    def read_all(self, length: int) -> None:
+        for head, cache in enumerate(self.caches):
+            if _places(cache) < length:
+                self._read(head)
+
+    def settle(self, length: int) -> None:
+        if self._unread is not None:
+            self._unread.settle(length, min((_places(cache) for cache in self.caches), default=length))
+
+    def select(self, rows: Tensor) -> None:
+        if self._unread is not None:
+            self._unread.select(rows)
+
+    def _can_wait(self, seen: Pass) -> bool:
+        attention = self.model.config.get_text_config(decoder=True)._attn_implementation
+        return can_wait(self.anatomy.last_layer(self.model), LayerCall.of(*seen.call), attention)
+
+    def _read(self, head: int) -> Tensor:
+        assert self._unread is not None
+        return self.heads(head, self._unread.since(_places(self.caches[head]), self.caches[head]))
 
 
 class ChainedDrafter(Drafter):
@@ -142,20 +205,24 @@ class ChainedDrafter(Drafter):
     def again(self) -> int:
         return max(len(self.caches) - 1, 0)
 
-    def draft(
-        self, seen: Pass, window: Tensor, ends: Tensor, following: Tensor, number: int, proposer: Proposer
-    ) -> None:
+    def draft(self, seen: Pass, start: int, window: Tensor, ends: Tensor, following: Tensor, asked: Asked) -> None:
         rows, width = torch.arange(len(window), device=window.device), window.shape[1]
         tokens = torch.cat([window, window.new_zeros(len(window), len(self.heads) + 1)], dim=1)
         tokens[rows, ends + 1] = following
+        number = min(asked.length(), asked.room)
         before, embed = seen.output, self.model.get_input_embeddings()
         for head in range(len(self.caches)):
             ahead = embed(tokens[:, head + 1 : head + 1 + width])
             before = self.heads(head, self._call(head, seen), before, ahead)
             if head < number:
-                tokens[rows, ends + head + 2] = proposer.propose(head, self._logits(before[rows, ends]))
+                tokens[rows, ends + head + 2] = asked.proposer.propose(head, self._logits(before[rows, ends]))
 
 
 def make_drafter(model: Any, rows: int) -> Drafter:
     kind = ChainedDrafter if isinstance(model.mtp_heads, ChainedHeads) else ParallelDrafter
     return kind(model, rows)
+
+
+def _places(cache: DynamicCache) -> int:
+    """How many are filled; a head's cache has but one of the model's layers."""
+    return max((layer.get_seq_length() for layer in cache.layers if layer.is_initialized), default=0)

@@ -10,7 +10,7 @@ from transformers import GenerationConfig
 from transformers.generation import LogitsProcessorList, StoppingCriteriaList
 
 from hfrecipes.models.mtp.acceptance import Acceptance, DraftLength, MTPGenerateOutput
-from hfrecipes.models.mtp.drafting import Pass, make_drafter, watched
+from hfrecipes.models.mtp.drafting import Asked, Pass, make_drafter, watched
 from hfrecipes.models.mtp.proposing import Proposer
 from hfrecipes.models.mtp.results import Records, Stream
 from hfrecipes.models.mtp.slots import Slots
@@ -82,6 +82,7 @@ class Loop:
                 self._draft(seen, window, places, going_on)
                 again = min(self.drafter.again, self.texts.prompt)
                 self._settle(held, places, again)
+                self._tidy()
                 self._select(going_on)
                 places = self.texts.last_places(self.rows, again + 1)
         self.stream.end()
@@ -183,7 +184,8 @@ class Loop:
         self.drafter.caches = self.drafter.caches[: self.length.awake]
         self.slots.caches = [self.cache, *self.drafter.caches]
         with torch.inference_mode():
-            self.drafter.draft(seen, window, ends, following, min(self.length(), room), proposer)
+            asked = Asked(proposer, self.length, min(self.length.awake, room))
+            self.drafter.draft(seen, self.slots.length, window, ends, following, asked)
         self.drafts, self.proposed = proposer.drafts, proposer.chances
 
     def _settle(self, held: Tensor, places: Tensor, again: int) -> None:
@@ -192,10 +194,21 @@ class Loop:
         starts = places[:, 0].tolist()
         self.slots.settle(held, [length - 1 - again - start for length, start in zip(lengths, starts, strict=True)])
 
+    def _tidy(self) -> None:
+        """Drops what the heads have all read, and closes gaps once they are many."""
+        self.drafter.settle(self.slots.length)
+        if self.slots.has_many_gaps():
+            with torch.inference_mode():
+                self.drafter.read_all(self.slots.length)
+            self.drafter.settle(self.slots.length)
+            self.slots.close_gaps()
+
     def _select(self, rows: list[int]) -> None:
         """Goes on with some rows."""
         if len(rows) < len(self.rows):
-            self.slots.select(self._slots_of(rows))
+            slots = self._slots_of(rows)
+            self.slots.select(slots)
+            self.drafter.select(slots)
             self.rows = rows
 
     def _slots_of(self, rows: list[int]) -> Tensor:

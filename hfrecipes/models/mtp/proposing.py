@@ -22,6 +22,7 @@ class Proposer:
         self._texts, self._rows, self._slots, self._sample = texts, rows, slots, sample
         self._tokens: list[Tensor] = []
         self.chances: list[Tensor] = []
+        self._scores: Tensor | None = None
 
     @property
     def drafts(self) -> Tensor:
@@ -46,16 +47,13 @@ class Proposer:
             self._texts.place(self._rows, tokens, head)
         return tokens.new_zeros(len(logits)).index_copy_(0, self._slots, tokens)
 
-    def propose_all(self, logits: Tensor) -> None:
-        """The drafts of heads that do not read each other's, `(batch, heads, vocabulary)`."""
-        if not self._texts.drafts_at_once:
-            for head in range(logits.shape[1]):
-                self.propose(head, logits[:, head])
-            return
-        for scores in self._texts.draft_scores_at_once(logits[self._slots]).unbind(1):
-            self._take(scores)
+    def sureness(self) -> list[float]:
+        """By row that goes on, the probability of what is most probable to the head that proposed last."""
+        assert self._scores is not None
+        return self._scores.float().softmax(-1).amax(-1).tolist()
 
     def _take(self, scores: Tensor) -> Tensor:
+        self._scores = scores
         if self._sample:
             self.chances.append(scores.softmax(-1))
             self._tokens.append(torch.multinomial(self.chances[-1], 1)[:, 0])

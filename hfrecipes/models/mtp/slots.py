@@ -31,6 +31,7 @@ class Slots:
         self.caches = caches
         self.mask = mask[:, :0] if mask is not None else None
         self.length = 0
+        self._gaps = False
 
     def with_window(self, window: Tensor) -> Tensor | None:
         """The mask for the next forward pass, in which a window is new: `(rows, places + width)`."""
@@ -43,18 +44,18 @@ class Slots:
             window: `(rows, width)`, 1 where the window was text.
             kept: By row.
         """
-        longest, width = max(kept), window.shape[1]
+        longest = max(kept)
         self.length += longest
-        if longest < width:
-            for layer in self._layers():
-                layer.crop(longest - width)
+        for layer in self._layers():
+            # A head that was not asked has not read the window.
+            if (rejected := layer.get_seq_length() - self.length) > 0:
+                layer.crop(-rejected)
         if self.mask is None:
             return
         places = torch.arange(longest, device=window.device)
         alive = places[None] < torch.tensor(kept, device=window.device)[:, None]
         self.mask = torch.cat([self.mask, window[:, :longest] * alive], dim=1)
-        if min(kept) < longest:
-            self._close_gaps()
+        self._gaps = self._gaps or min(kept) < longest
 
     def select(self, rows: Tensor) -> None:
         """Goes on with some of the rows."""
@@ -68,20 +69,28 @@ class Slots:
         for layer in self._layers():
             layer.keys, layer.values = layer.keys.clone(), layer.values.clone()
 
-    def _close_gaps(self) -> None:
-        """Moves what is alive to the end, in its order, once there are many gaps."""
+    def has_many_gaps(self) -> bool:
+        """Whether it is time to close them."""
+        if self.mask is None or not self._gaps:
+            return False
+        needed = self._needed()
+        return self.length - needed > max(needed // _DEAD_SHARE, _FEW_DEAD)
+
+    def close_gaps(self) -> None:
+        """Moves what is alive to the end, in its order; all caches must be filled equally far."""
         assert self.mask is not None
-        needed = int(self.mask.sum(1).max())
-        dead = self.length - needed
-        if dead <= max(needed // _DEAD_SHARE, _FEW_DEAD):
-            return
-        order = self.mask.argsort(dim=1, stable=True)[:, dead:]
+        needed = self._needed()
+        order = self.mask.argsort(dim=1, stable=True)[:, self.length - needed :]
         self.mask = self.mask.gather(1, order)
-        self.length = needed
+        self.length, self._gaps = needed, False
         for layer in self._layers():
             layer.keys, layer.values = _take(layer.keys, order), _take(layer.values, order)
             if hasattr(layer, "cumulative_length"):
                 layer.cumulative_length = needed
+
+    def _needed(self) -> int:
+        assert self.mask is not None
+        return int(self.mask.sum(1).max())
 
     def _layers(self) -> Iterator[Any]:
         """Those in use: a head's cache has but one of the model's layers."""

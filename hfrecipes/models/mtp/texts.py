@@ -188,10 +188,6 @@ class Texts:
         """
         return self._process_blindly(self._processors, logits)
 
-    def draft_scores_at_once(self, logits: Tensor) -> Tensor:
-        """As `draft_scores`, of many heads; only where `drafts_at_once`."""
-        return self._process_blindly(self._draft_processors, logits)
-
     def settled(self) -> Tensor:
         """All rows up to `common`, `(rows, common)`; what has ended is padded."""
         tokens = self.tokens[:, : self.common()].clone()

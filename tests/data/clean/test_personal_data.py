@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import re
 import time
@@ -216,12 +217,16 @@ def test_a_megabyte_of_what_only_begins_like_something_takes_less_than_two_cpu_s
 
 @pytest.mark.parametrize("piece", ["a@b.co ", "8.8.8.8 ", "tel 1234567 "])
 def test_time_grows_no_faster_than_the_number_of_matches(piece):
-    seconds = []
-    for repeats in (5_000, 40_000):
-        began = time.process_time()
-        assert len(find_personal_data(piece * repeats)) == repeats
-        seconds.append(time.process_time() - began)
+    seconds = [min(_seconds(piece, repeats) for _ in range(3)) for repeats in (5_000, 40_000)]
     assert seconds[1] < 8 * 3 * seconds[0]
+
+
+def _seconds(piece, repeats):
+    # A collection of garbage would be counted to whichever it falls into.
+    gc.collect()
+    began = time.process_time()
+    assert len(find_personal_data(piece * repeats)) == repeats
+    return time.process_time() - began
 
 
 def test_it_is_faster_than_datatrove_on_the_two_kinds_that_datatrove_knows():

@@ -113,7 +113,8 @@ def test_going_on_far_behind_reads_no_row_before_and_takes_no_longer() -> None:
     mixture = Mixture(sources, {"a": [[0, 1], [1, 0]], "b": 1}, total=3_000_000)
     began = time.process_time()
     first = next(iter(mixture.sampler(2_900_000)))
-    assert time.process_time() - began < 0.1
+    # Some 20 ms, or a collection of garbage more; looking up all that lies before takes 20 s.
+    assert time.process_time() - began < 1
     name, row, _ = mixture.locate(2_900_000)
     assert first == row + (10**6 if name == "b" else 0)
     assert mixture[2_900_000] == row

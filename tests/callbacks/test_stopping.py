@@ -137,7 +137,7 @@ def test_what_was_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> None:
 WORKER = """
 import signal, sys
 from pathlib import Path
-import torch.distributed as dist
+from hfrecipes.stages.processes import leave_group
 from tests.callbacks.test_stopping import SignalAt, train
 
 if __name__ == "__main__":
@@ -146,7 +146,7 @@ if __name__ == "__main__":
     words = {"per_device_train_batch_size": 1, "save_strategy": "no", "max_steps": 30}
     stop, entries = train(Path(sys.argv[1]), "in the step" if rank == 1 else None, 4, **words)
     Path(sys.argv[1], f"rank-{rank}").write_text(f"{stop.signal} {stop.step} {entries}")
-    dist.destroy_process_group()
+    leave_group()
 """
 
 

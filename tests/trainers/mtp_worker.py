@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback, Trai
 
 from hfrecipes.objectives.clm import PackedCollator
 from hfrecipes.objectives.settings import MTPSettings
+from hfrecipes.stages.processes import leave_group
 from hfrecipes.trainers.mtp import MTPTrainer
 
 GLOBAL_BATCH, STEPS, VOCABULARY = 8, 2, 64
@@ -90,6 +91,7 @@ def main() -> None:
         made = train(scene, 2, folder / "out")
         if torch.distributed.get_rank() == 0:
             torch.save(made, folder / f"{scene}.pt")
+    leave_group()
 
 
 if __name__ == "__main__":

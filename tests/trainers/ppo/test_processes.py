@@ -19,6 +19,7 @@ import json, sys
 from pathlib import Path
 import torch
 import torch.distributed as dist
+from hfrecipes.stages.processes import leave_group
 from tests.trainers.ppo.test_processes import WORDS
 from tests.trainers.ppo.tiny import prompts, trainer
 
@@ -32,7 +33,7 @@ if __name__ == "__main__":
         torch.save(state, folder / f"{value}-{dist.get_rank()}.pt")
         facts = {"world": dist.get_world_size(), "wrapper": type(made.model_wrapped).__name__}
         (folder / f"{value}-{dist.get_rank()}.json").write_text(json.dumps([facts, made.state.log_history]))
-    dist.destroy_process_group()
+    leave_group()
 """
 RUNTIME = ("runtime", "per_second", "flos")
 

@@ -5,7 +5,9 @@ A request that comes during an evaluation or a save is met right after it, with 
 
 from __future__ import annotations
 
+import atexit
 import functools
+import multiprocessing
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -111,7 +113,17 @@ def shield_workers(loader: Any) -> Any:
     inner = getattr(loader, "base_dataloader", loader)
     if inner.num_workers:
         inner.worker_init_fn = functools.partial(_start_shielded, inner.worker_init_fn)
+        # Once however many loaders there are, and later than multiprocessing's own, which it so comes before.
+        atexit.unregister(_end_workers)
+        atexit.register(_end_workers)
     return loader
+
+
+def _end_workers() -> None:
+    """At the program's end multiprocessing sends SIGTERM and waits without limit, which a shielded process would not notice."""
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def _start_shielded(start: Callable[[int], None] | None, worker: int) -> None:

@@ -193,5 +193,24 @@ def test_a_loaders_own_beginning_is_kept() -> None:
         next(iter(shield_workers(loader)))
 
 
+LEFT_OPEN = """
+from torch.utils.data import DataLoader
+from hfrecipes.callbacks.stopping import shield_workers
+from tests.callbacks.test_stopping import SlowRows
+
+if __name__ == "__main__":
+    rows = iter(shield_workers(DataLoader(SlowRows(), num_workers=1)))
+    # Held by what lives to the program's end, as an error's traceback is.
+    rows.itself = rows
+    next(rows)
+"""
+
+
+def test_a_program_ends_though_its_loader_was_left_open(tmp_path: Path) -> None:
+    (tmp_path / "open.py").write_text(LEFT_OPEN)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, str(tmp_path / "open.py")], env=environment, check=True, timeout=60)
+
+
 def _fail(worker: int) -> None:
     raise RuntimeError(f"its own beginning {worker}")

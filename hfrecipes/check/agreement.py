@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hfrecipes.check.continued import continued_problems
+from hfrecipes.check.groups import group_problems
 from hfrecipes.check.objective import objective_problems
 from hfrecipes.check.preferences import preference_problems
 from hfrecipes.models.foreign_code import code_problems
@@ -55,6 +56,7 @@ def agreement_problems(recipe: Recipe, num_processes: int) -> list[Problem]:
         *continued_problems(recipe),
         *objective_problems(recipe),
         *preference_problems(recipe),
+        *group_problems(recipe, num_processes),
     ]
 
 

@@ -13,10 +13,12 @@ from hfrecipes.check.lengths import length_problems
 from hfrecipes.check.long_context import chained_rope_problems, long_context_problems
 from hfrecipes.check.model import look_at_model, model_problems
 from hfrecipes.check.publish import publish_problems
+from hfrecipes.check.regularization import regularization_problems
 from hfrecipes.check.rewards import reward_problems
 from hfrecipes.check.security import security_problems
 from hfrecipes.check.task import metric_problems
 from hfrecipes.check.tokenizer import look_at_tokenizer, tokenizer_problems
+from hfrecipes.check.win_rate import win_rate_problems
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.pipeline import expand_steps
@@ -81,12 +83,14 @@ def _recipe_problems(
         *agreement_problems(recipe, num_processes),
         *adapter_problems(recipe, hardware, model.config, promised),
         *model_problems(recipe, model),
+        *regularization_problems(recipe, model.config),
         *long_context_problems(recipe, model.config),
         *unreadable,
         *shapes,
         *data_problems(recipe, scans, promised),
         *metric_problems(recipe),
         *reward_problems(recipe, scans, promised),
+        *win_rate_problems(recipe, promised),
         *launch_problems(recipe, hardware, num_processes, runs_dir),
         *publish_problems(recipe, publish),
         *recipe.unchecked,

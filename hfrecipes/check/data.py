@@ -20,6 +20,7 @@ from hfrecipes.data.splits.settings import split_settings
 from hfrecipes.data.tasks import task_problems
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.source_list import LABELLED, PROMPTED
 
 # What the embedded sources give; they are read by the tests of `data/`, not by every check.
 _EMBEDDED_COLUMNS: dict[str, tuple[str, ...]] = {
@@ -28,6 +29,8 @@ _EMBEDDED_COLUMNS: dict[str, tuple[str, ...]] = {
     "python_docstrings": ("prompt", "completion"),
     "python_preferences": ("prompt", "chosen", "rejected"),
     "python_rankings": ("prompt", "answers", "ranks"),
+    "python_flaws": ("prompt", "chosen", "rejected"),
+    "python_instructions": ("prompt", "completion", "family", "kind"),
 }
 
 
@@ -99,7 +102,12 @@ def _refinement_problems(recipe: Recipe, promised: Iterable[Path]) -> list[Probl
 
 def shape_problems(recipe: Recipe, scans: list[Scan]) -> list[Problem]:
     """Where the columns are not what the kind, or the loss, of the recipe is made for."""
-    of_kind = {"sft": _loss_problems, "pretrain": _text_problems, "ppo": _prompt_problems}
+    of_kind = {
+        "sft": _loss_problems,
+        "pretrain": _text_problems,
+        **dict.fromkeys(PROMPTED, _prompt_problems),
+        **dict.fromkeys(LABELLED, _label_problems),
+    }
     look = of_kind.get(recipe.kind, _comparison_problems)
     return list(chain.from_iterable(look(recipe, scan) for scan in scans))
 
@@ -220,13 +228,24 @@ def _prompt_problems(recipe: Recipe, scan: Scan) -> Iterator[Problem]:
         yield Problem(recipe.where(scan.key), fault, fix)
 
 
+def _label_problems(recipe: Recipe, scan: Scan) -> Iterator[Problem]:
+    embedded = recipe.get(f"{scan.key}.name") in _EMBEDDED_COLUMNS
+    known = {"chosen", "answers"} if embedded else {"chosen", "answers", "completion"}
+    if scan.columns and not known & set(scan.columns):
+        fault = f"kind: {recipe.kind} learns from answers that are good or not, and {scan.key} has {' and '.join(scan.columns)}"
+        fix = "give prompt, completion and label, or prompt, chosen and rejected; or use kind: sft"
+        yield Problem(recipe.where(scan.key), fault, fix)
+
+
 def _comparison_problems(recipe: Recipe, scan: Scan) -> Iterator[Problem]:
     if scan.columns and not {"chosen", "answers"} & set(scan.columns):
         fault = f"kind: {recipe.kind} compares answers, and {scan.key} has {' and '.join(scan.columns)}"
         fix = "give prompt, chosen and rejected, or prompt and answers from best to worst; or use kind: sft"
         yield Problem(recipe.where(scan.key), fault, fix)
-    if recipe.kind == "dpo" and recipe.get(f"{scan.key}.pairs") == "together":
-        fault = f"{scan.key}.pairs: together is for reward models; DPO learns from two answers at a time"
+    if recipe.kind != "reward" and recipe.get(f"{scan.key}.pairs") == "together":
+        fault = (
+            f"{scan.key}.pairs: together is for reward models; {recipe.kind.upper()} learns from two answers at a time"
+        )
         yield Problem(recipe.where(f"{scan.key}.pairs"), fault, "say all, adjacent or best_worst")
 
 

@@ -1,4 +1,4 @@
-"""What recipes of kind `reward` and `dpo` cannot ask for, or should know before they do."""
+"""What recipes of kind `reward`, `dpo`, `kto` and `orpo` cannot ask for, or should know before they do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hfrecipes.models.integrity import ADAPTER_CONFIG, read_settings
 from hfrecipes.recipe.adapter_words import leaves_the_base
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem
-from hfrecipes.recipe.source_list import COMPARING
+from hfrecipes.recipe.source_list import COMPARING, LABELLED
 
 # Words of TRL's classes for collators of its own; ours put the answers of a row side by side.
 _IDLE = ("padding_free", "pad_to_multiple_of")
@@ -19,7 +19,7 @@ _SORTING = ("aot", "aot_unpaired")
 
 def preference_problems(recipe: Recipe) -> Iterator[Problem]:
     """Words that contradict each other, or the kind."""
-    if recipe.kind not in COMPARING:
+    if recipe.kind not in (*COMPARING, *LABELLED):
         return
     for word in _IDLE:
         if recipe.get(f"training.{word}"):
@@ -33,7 +33,10 @@ def preference_problems(recipe: Recipe) -> Iterator[Problem]:
     if recipe.kind == "dpo":
         yield from _reference_problems(recipe)
         yield from _loss_problems(recipe)
-    else:
+    elif recipe.kind in LABELLED:
+        yield from _reference_problems(recipe)
+        yield from _mismatch_problems(recipe)
+    elif recipe.kind == "reward":
         yield from _adapter_problems(recipe)
 
 
@@ -69,6 +72,26 @@ def _loss_problems(recipe: Recipe) -> Iterator[Problem]:
         fault = f"the loss {sorting[0]} sorts the pairs of a micro-batch, so that it depends on how a batch is divided"
         fix = "say the same number for global_batch_size and per_device_train_batch_size, and one process"
         yield Problem(recipe.where("training.loss_type"), fault, fix, "warning")
+
+
+def _mismatch_problems(recipe: Recipe) -> Iterator[Problem]:
+    """KTO asks each prompt with the answer of another row of its micro-batch how far the policy has moved."""
+    for word, why in (
+        (
+            "precompute_ref_log_probs",
+            "is for rows whose neighbours are always the same, and here each epoch has its own order",
+        ),
+        ("sync_ref_model", "moves the reference, which is in no checkpoint"),
+    ):
+        if recipe.get(f"training.{word}"):
+            yield Problem(recipe.where(f"training.{word}"), f"training.{word} {why}", "remove it")
+    key = "training.per_device_train_batch_size"
+    whole, micro = recipe.get("training.global_batch_size"), recipe.get(key)
+    mismatched = recipe.get("training.loss_type", "kto") == "kto"
+    if mismatched and 1 in (whole, micro):
+        where = recipe.where(key if micro == 1 else "training.global_batch_size")
+        fault = "a micro-batch of one answer has no other one that the divergence could be estimated from"
+        yield Problem(where, fault, "let it have 2 or more, or say loss_type: apo_zero_unpaired")
 
 
 def _adapter_problems(recipe: Recipe) -> Iterator[Problem]:

@@ -48,7 +48,7 @@ def reward_problems(recipe: Recipe, scans: list[Scan], promised: Iterable[Path])
     for place, spec in enumerate(specs):
         key = f"rewards.{place}"
         problems += (
-            _model_problems(recipe, key, spec, promised) if MODEL in spec else _function(recipe, key, spec, scans)
+            model_problems(recipe, key, spec, promised) if MODEL in spec else _function(recipe, key, spec, scans)
         )
     return problems
 
@@ -67,25 +67,39 @@ def _training_problems(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _function(recipe: Recipe, key: str, spec: dict[str, Any], scans: list[Scan]) -> list[Problem]:
+    reward, problems = open_ours(recipe, key, spec)
+    return problems if reward is None else list(_column_problems(recipe, key, reward, scans))
+
+
+def open_ours(recipe: Recipe, key: str, spec: dict[str, Any]) -> tuple[Reward | None, list[Problem]]:
+    """A function of this package, built to try its words; of others it is read whether they exist.
+
+    Returns:
+        The function, None where it is not of this package or cannot be had; and what is wrong with it.
+    """
     if problems := dotted_problems(recipe, f"{key}.{FUNCTION}"):
-        return problems
+        return None, problems
     if not spec[FUNCTION].startswith(_OURS):
-        return []
+        return None, []
     try:
-        reward = load_reward(own_words(spec), recipe.where(key), recipe.path.parent)
+        return load_reward(own_words(spec), recipe.where(key), recipe.path.parent), []
     except RecipeError as error:
-        return error.problems
-    return list(_column_problems(recipe, key, reward, scans))
+        return None, error.problems
 
 
-def _column_problems(recipe: Recipe, key: str, reward: Reward, scans: list[Scan]) -> Iterator[Problem]:
+def needed_columns(reward: Reward) -> set[str]:
+    """What a reward reads of a row besides its prompt and what the model said."""
     column = getattr(reward, _COLUMN, None)
     needed = {column} if isinstance(column, str) else set()
     for name, parameter in inspect.signature(reward).parameters.items():
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is parameter.empty:
             needed |= {name} - set(_GIVEN)
+    return needed
+
+
+def _column_problems(recipe: Recipe, key: str, reward: Reward, scans: list[Scan]) -> Iterator[Problem]:
     for scan in scans:
-        for name in sorted(needed):
+        for name in sorted(needed_columns(reward)):
             # A format function may make any column; of rows that were not read, none is known.
             if scan.others is None or name in scan.others or recipe.get(f"{scan.key}.format"):
                 continue
@@ -96,7 +110,8 @@ def _column_problems(recipe: Recipe, key: str, reward: Reward, scans: list[Scan]
             yield Problem(recipe.where(key), fault, fix)
 
 
-def _model_problems(recipe: Recipe, key: str, spec: dict[str, Any], promised: Iterable[Path]) -> list[Problem]:
+def model_problems(recipe: Recipe, key: str, spec: dict[str, Any], promised: Iterable[Path]) -> list[Problem]:
+    """Whether a reward model is there and whole, as far as reading tells."""
     name, where = spec[MODEL], recipe.where(f"{key}.{MODEL}")
     if is_promised(name, promised):
         return []

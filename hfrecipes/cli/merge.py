@@ -54,6 +54,7 @@ def merge(args: argparse.Namespace) -> int:
     from hfrecipes.stages.quiet import quiet_libraries
 
     quiet_libraries()
+    from hfrecipes.models.mtp.beside import spoken
     from hfrecipes.recipe.visible import visible
     from hfrecipes.stages.merge import TOLERANCE, merge_run
 
@@ -69,6 +70,8 @@ def merge(args: argparse.Namespace) -> int:
         f"  {drift.kl:.2g} nats per token from it; the adapter moves its base by {drift.effect:.2g}; "
         f"the same next token at {drift.same_token:.1%}; largest difference of a log-probability {drift.largest:.2g}"
     )
+    if done.heads:
+        print(f"  with its {spoken(done.heads)} beside it: load_mtp reads both, mtp_generate decodes with them")
     return 0
 
 

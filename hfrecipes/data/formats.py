@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hfrecipes.data.cells import MEND, rename
+from hfrecipes.data.families import TAGS, tag_of
 from hfrecipes.data.functions import apply_function, function_fingerprint, load_function
-from hfrecipes.data.messages import check_cell, is_missing, kind_of, listed, markup_fault, strings, usual_words
+from hfrecipes.data.labelled import labelled_examples
+from hfrecipes.data.messages import check_cell, kind_of, listed, markup_fault, strings, usual_words
 from hfrecipes.data.prompts import prompt_example
 from hfrecipes.data.tasks import task_examples
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -54,15 +56,16 @@ def to_examples(
     Returns:
         `{"text"}`, `{"messages"}`, `{"prompt", "completion"}`, `{"prompt", "chosen", "rejected"}` (with `margin` where the row
         says one) or, for a ranking that stays together, `{"prompt", "answers", "ranks"}`; with `group` beside for rankings, and
-        with `kind` where the recipe or the row says one. Where only prompts are wanted, `{"prompt", "columns"}`. No tokenizer
-        reads `margin`, `ranks`, `group`, `columns` and `kind`.
+        with `family` and `kind` where the recipe or the row says them. Where only prompts are wanted, `{"prompt", "columns"}`;
+        where answers are good or not, `{"prompt", "completion", "label"}`. No
+        tokenizer reads `margin`, `ranks`, `group`, `columns`, `label`, `family` and `kind`.
 
     Raises:
         RecipeError: the columns make no example, or a cell is None, empty or of the wrong type.
     """
     where = where or "row"
     values = rename(values, spec.get("columns") or {}, where)
-    kind = _kind(values, spec, where)
+    tags = {word: tag for word in TAGS if (tag := tag_of(word, values, spec, where)) is not None}
     if spec.get("format"):
         values = apply_function(spec["format"], folder, values, where)
     values = _to_messages(values)
@@ -70,12 +73,18 @@ def to_examples(
         implicit = "prompt" not in values and {"chosen", "rejected"} <= values.keys()
         spec = {**spec, "task": "comparison"} if implicit and not _is_made(spec) else spec
         made = task_examples(values, spec, where)[0] if _is_made(spec) else None
-        return [prompt_example(values, made, where) | ({"kind": kind} if kind else {})]
+        return [prompt_example(values, made, where) | tags]
+    labelled = bool(spec.get("labelled"))
+    if labelled and not _is_made(spec) and "completion" not in values:
+        # All pairs of a ranking would repeat its answers, those in the middle as good and as bad ones.
+        spec = {"pairs": "best_worst", **spec, "task": "comparison"}
     if _is_made(spec):
         examples = task_examples(values, spec, where)
     else:
         examples = [_by_columns(values, spec.get("columns") or {}, where)]
-    beside = _extras(values, where) | ({"kind": kind} if kind else {})
+    if labelled:
+        examples = labelled_examples(examples, values, where)
+    beside = _extras(values, where) | tags
     return [example | beside for example in examples]
 
 
@@ -119,24 +128,6 @@ def _by_columns(values: dict[str, Any], columns: dict[str, str], where: str) -> 
     if problem := _check_cells(example):
         raise RecipeError(Problem(where, problem, MEND))
     return example
-
-
-def _kind(values: dict[str, Any], spec: dict[str, Any], where: str) -> str | None:
-    """What the row teaches, by its own column or by the source; rows without a word in that column have no kind."""
-    if "kind" not in (spec.get("columns") or {}):
-        return _word(spec["kind"]) if spec.get("kind") else None
-    kind = values["kind"]
-    if is_missing(kind):
-        return None
-    if not isinstance(kind, str):
-        message = f"kind (their column {spec['columns']['kind']!r}) is {kind_of(kind)} where a string is expected"
-        raise RecipeError(Problem(where, message, "write a word such as refusal, or leave the cell empty"))
-    return _word(kind) or None
-
-
-def _word(kind: str) -> str:
-    """A kind on one line: it stands in tables and reports."""
-    return " ".join(kind.split())
 
 
 def _to_messages(values: dict[str, Any]) -> dict[str, Any]:

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from hfrecipes.data.examples import examples_fingerprint, read_examples
+from hfrecipes.data.families import refuse_unmeasured
 from hfrecipes.data.formats import Example, example_texts
+from hfrecipes.data.labelled import LABEL
 from hfrecipes.data.progress import track
 from hfrecipes.data.refine import Refinery, refinement_fingerprint
 from hfrecipes.data.row import Row, Source
 from hfrecipes.data.settings import (
     CompareSettings,
     EncodeSettings,
+    LabelSettings,
     PackSettings,
     PromptSettings,
     RowSettings,
@@ -190,6 +193,7 @@ def _write(
     """Writes the rows and facts of all sources into an empty folder."""
     facts, warnings, refinery = [], [], Refinery(recipe, tokenizer)
     parts: list[TrainPart] = []
+    families: set[str] = set()
     for role, sources in opened.items():
         columns = _columns(role, settings)
         tallies = [Tally() for _ in sources]
@@ -217,7 +221,9 @@ def _write(
             limit = None if isinstance(settings, PackSettings) else settings.max_length
             word = "max_prompt_length" if isinstance(settings, PromptSettings) else "max_length"
             warnings += tally.warnings(source.title, limit, word)
+            families |= tally.families.keys() if role != "train" else set()
             facts.append(tally.entry(role, source.name, source.split, source.revision, source.license))
+    refuse_unmeasured(recipe, families)
     for source in chain.from_iterable(opened.values()):
         source.refuse_changed(source.revision)
     notes = dict.fromkeys(note for sources in opened.values() for source in sources for note in source.notes())
@@ -237,6 +243,8 @@ def _columns(role: str, settings: RowSettings) -> list[str]:
     columns = ["input_ids", "labels"]
     if isinstance(settings, PackSettings) and settings.document_mask:
         columns.append("position_ids")
+    if isinstance(settings, LabelSettings):
+        columns.append(LABEL)
     if isinstance(settings, CompareSettings):
         columns += ["seq_lengths", "ranks", "margin"]
     if role != "train":

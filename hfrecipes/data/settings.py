@@ -7,7 +7,7 @@ from typing import Any
 
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
-from hfrecipes.recipe.source_list import COMPARING, PROMPTED
+from hfrecipes.recipe.source_list import COMPARING, LABELLED, PROMPTED
 
 # The default of trl.SFTConfig; a test holds the two together.
 SFT_MAX_LENGTH = 1024
@@ -46,6 +46,11 @@ class EncodeSettings:
     best_fit: bool = False
     row_length: int | None = None
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSettings(EncodeSettings):
+    """How prompts with one answer each become rows, which say whether the answer is good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,8 @@ def row_settings(recipe: Recipe) -> RowSettings:
         return pack_settings(recipe)
     if recipe.kind in PROMPTED:
         return PromptSettings(recipe.get("training", {}).get("max_prompt_length"))
+    if recipe.kind in LABELLED:
+        return LabelSettings(recipe.get("training", {}).get("max_length", SFT_MAX_LENGTH), completion_only_loss=True)
     return compare_settings(recipe) if recipe.kind in COMPARING else sft_settings(recipe)
 
 
@@ -140,7 +147,7 @@ def packing_word(recipe: Recipe) -> str | None:
     """The word of a recipe by which rows hold several documents that are to be kept apart; None where none does."""
     if recipe.kind == "pretrain":
         return "data.document_mask" if pack_settings(recipe).document_mask else None
-    if recipe.kind in (*COMPARING, *PROMPTED):
+    if recipe.kind in (*COMPARING, *LABELLED, *PROMPTED):
         return None
     training: dict[str, Any] = recipe.values.get("training") or {}
     # Wrapped rows mix documents by design.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hfrecipes.data import embedded, hub
+from hfrecipes.data.families import without_families
 from hfrecipes.data.hashing import SPLITS, content_key, sha256_of_files, split_of
 from hfrecipes.data.local import is_document, read_file, shown
 from hfrecipes.data.local_files import files_left_out, files_of_split, find_files, split_named
@@ -63,6 +64,11 @@ def open_source(spec: dict[str, Any], recipe: Recipe, where: str) -> Source:
         raise RecipeError(Problem(where, "a source has either a name or a path", fix))
     if errors := [problem for problem in task_problems(spec, where) if problem.severity == "error"]:
         raise RecipeError(errors)
+    source = _open(spec, recipe, where)
+    return without_families(source, spec) if spec.get("held_out_families") else source
+
+
+def _open(spec: dict[str, Any], recipe: Recipe, where: str) -> Source:
     settings = split_settings(recipe) if spec.get("split") else None
     if spec.get("path"):
         return _open_local(spec, recipe.find_file(spec["path"]), recipe.path.parent, where, settings)

@@ -103,13 +103,13 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]], columns: Sequence[str
 
     Args:
         path: The file.
-        rows: Column -> numbers of a row (int32 lists), or one number where the column is `num_bytes` or `margin`, or one
+        rows: Column -> numbers of a row (int32 lists), or one number where the column is `num_bytes`, `margin` or `label`, or one
             string where it is `given`.
         columns: Those to write.
     """
     import pyarrow as pa
 
-    single = {"num_bytes": pa.int64(), "margin": pa.float64(), "given": pa.large_string()}
+    single = {"num_bytes": pa.int64(), "margin": pa.float64(), "label": pa.int8(), "given": pa.large_string()}
     types = {column: single.get(column, pa.list_(pa.int32())) for column in columns}
     schema = pa.schema(types)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:

@@ -13,6 +13,7 @@ from hfrecipes.data.encode_comparisons import EncodedComparison, encode_comparis
 from hfrecipes.data.encode_prompts import EncodedPrompt, encode_prompts
 from hfrecipes.data.faults import map_rows
 from hfrecipes.data.formats import Example, example_texts
+from hfrecipes.data.labelled import LABEL
 from hfrecipes.data.packing import pack_documents, packed_bytes, token_bytes
 from hfrecipes.data.row import Row
 from hfrecipes.data.settings import CompareSettings, EncodeSettings, PackSettings, PromptSettings
@@ -41,14 +42,15 @@ def encoded_rows(
 
     for (row, example), result in _in_batches(examples, encode):
         supervised = result.supervised_tokens
-        tally.add_texts(row.where, example_texts(example))
+        tally.add_example(row.where, example)
         tally.truncated_rows += result.truncated_tokens > 0
         tally.truncated_tokens += result.truncated_tokens
         if not supervised:
             tally.dropped.add(row.where)
             continue
         tally.add_row(example.get("kind"), len(result.input_ids), supervised)
-        yield {"input_ids": result.input_ids, "labels": result.labels, "num_bytes": result.num_bytes}
+        row = {"input_ids": result.input_ids, "labels": result.labels, "num_bytes": result.num_bytes}
+        yield row | {LABEL: int(example[LABEL])} if LABEL in example else row
 
 
 def encode_rows(
@@ -84,7 +86,7 @@ def compared_rows(
         )
 
     for (row, example), result in _in_batches(examples, encode):
-        tally.add_texts(row.where, example_texts(example))
+        tally.add_example(row.where, example)
         tally.truncated_rows += result.truncated_tokens > 0
         tally.truncated_tokens += result.truncated_tokens
         if not result.teaches:
@@ -107,7 +109,7 @@ def prompted_rows(
         return encode_prompts([example for _, example in batch], tokenizer, settings, [row.where for row, _ in batch])
 
     for (row, example), result in _in_batches(examples, encode):
-        tally.add_texts(row.where, example_texts(example))
+        tally.add_example(row.where, example)
         tally.truncated_rows += result.truncated_tokens > 0
         tally.truncated_tokens += result.truncated_tokens
         tally.add_row(example.get("kind"), len(result.input_ids), 0)
@@ -201,7 +203,7 @@ def _documents(
         return results
 
     for (row, example), (ids, lengths) in _in_batches(examples, encode):
-        tally.add_texts(row.where, example_texts(example))
+        tally.add_example(row.where, example)
         ended = len(ids) - 1 if ids[-1] == eos_id else len(ids)
         yield ids[:ended], lengths if lengths is None else lengths[:ended]
 

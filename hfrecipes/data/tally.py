@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hfrecipes.data.faults import Places
+from hfrecipes.data.formats import Example, example_texts
 
 # What pandas and its kin write where a value is missing. "None" and "null" are not here: they are answers, too.
 _MISSING = frozenset({"nan", "NaN", "<NA>", "NaT"})
@@ -38,6 +39,7 @@ class Tally:
         missing: Rows of which a text is only the mark of a missing value.
         silent_rows: Packed rows that were left out because they hold no more than prompts.
         kinds: Rows, tokens and supervised tokens by what the rows are tagged with: refusal, chain_of_thought …
+        families: Rows of the source by the family of their task.
     """
 
     documents: int = 0
@@ -52,14 +54,18 @@ class Tally:
     missing: Places = field(default_factory=Places)
     silent_rows: int = 0
     kinds: dict[str, dict[str, int]] = field(default_factory=dict)
+    families: dict[str, int] = field(default_factory=dict)
 
     @property
     def dropped_rows(self) -> int:
         return self.dropped.count
 
-    def add_texts(self, where: str, texts: list[str]) -> None:
-        """Counts the texts of one row of the source."""
+    def add_example(self, where: str, example: Example) -> None:
+        """Counts what one row of the source says."""
+        texts = example_texts(example)
         self.documents += 1
+        if family := example.get("family"):
+            self.families[family] = self.families.get(family, 0) + 1
         self.bytes += sum(len(text.encode()) for text in texts)
         if any(text.strip() in _MISSING for text in texts):
             self.missing.add(where)
@@ -111,4 +117,6 @@ class Tally:
         """The entry of run.json."""
         counts = {name: getattr(self, name) for name in _COUNTS}
         kinds = {"kinds": dict(sorted(self.kinds.items()))} if self.kinds else {}
-        return {"role": role, "name": name, "split": split, **counts, **kinds, "revision": revision, "license": license}
+        families = {"families": dict(sorted(self.families.items()))} if self.families else {}
+        named = {"role": role, "name": name, "split": split}
+        return {**named, **counts, **kinds, **families, "revision": revision, "license": license}

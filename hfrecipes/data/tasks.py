@@ -7,6 +7,7 @@ from typing import Any
 
 from hfrecipes.data.answers import comparison_examples, preference_examples, ranking_examples
 from hfrecipes.data.cells import Cells
+from hfrecipes.data.families import tag_problems
 from hfrecipes.data.labels import label_name, label_names
 from hfrecipes.data.messages import turn
 from hfrecipes.data.templates import draw_template, template_problems
@@ -54,10 +55,7 @@ def task_problems(spec: Spec, where: str = "source") -> list[Problem]:
         for word, readers in _READ_BY.items()
         if spec.get(word) is not None and task not in readers
     ]
-    if spec.get("kind") is not None and "kind" in (spec.get("columns") or {}):
-        problems.append(Problem(where, "kind is said twice: for the source, and by a column", "keep one of them"))
-    if spec.get("kind") is not None and not spec["kind"].strip():
-        problems.append(Problem(where, "kind is empty", "write a word such as refusal, or remove it"))
+    problems += tag_problems(spec, where)
     if spec.get("conversational") is not None and task is None and spec.get("templates") is None:
         message = "conversational: is for sources with a task or templates"
         problems.append(Problem(where, message, "remove it, or say the task"))

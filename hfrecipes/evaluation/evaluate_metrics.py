@@ -55,6 +55,11 @@ class RowMetric(evaluate.Metric):
         return {self.name: fmean(self.score_rows(predictions, references))}
 
 
+class AnswerMatch(RowMetric):
+    unit = "share"
+    score = staticmethod(scores.answer_match)
+
+
 class DocstringF1(RowMetric):
     unit = "F1"
     score = staticmethod(scores.docstring_f1)
@@ -81,6 +86,7 @@ class PythonParses(RowMetric):
 
 
 SHIPPED: dict[str, type[RowMetric]] = {
+    "answer_match": AnswerMatch,
     "chrf": Chrf,
     "docstring_f1": DocstringF1,
     "exact_match": ExactMatch,

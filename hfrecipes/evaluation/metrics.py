@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from hfrecipes.data.formats import load_function
 from hfrecipes.recipe.problem import Problem, RecipeError
 
-METRIC_NAMES = ("chrf", "docstring_f1", "exact_match", "final_answer_match", "python_parses")
+METRIC_NAMES = ("answer_match", "chrf", "docstring_f1", "exact_match", "final_answer_match", "python_parses")
 
 
 class TaskMetric(Protocol):

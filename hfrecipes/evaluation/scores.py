@@ -10,6 +10,7 @@ from decimal import Decimal
 
 # A minus belongs to the number unless something stands before it, as in "10-5".
 NUMBER = re.compile(r"(?:(?<!\w)-)?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)")
+ANSWER_MARK = re.compile(r"####|\banswer(?: is)?\s*:|答案(?:是)?\s*[:：]", re.IGNORECASE)
 WORD = re.compile(r"[^\W_]+")
 FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 CHRF_ORDER = 6
@@ -91,6 +92,34 @@ def _final_number(text: str) -> Decimal | None:
     numbers = NUMBER.findall(answer) if marked else []
     number = numbers[0] if numbers else next(reversed(NUMBER.findall(text)), None)
     return None if number is None else Decimal(number.replace(",", ""))
+
+
+def answer_match(prediction: str, reference: str) -> float:
+    """1 where both come to the same answer, whether they reason first or not.
+
+    The answer is what follows the last `####` or `Answer:` (`答案：`), to the end of its line; without such a mark, all of the
+    text, and of a prediction also its last line. Numbers are compared by value, as by `final_answer_match`; other answers as
+    by `exact_match`.
+    """
+    wanted = _marked_answer(reference)
+    marked = _marked_answer(prediction)
+    lines = [line for line in prediction.splitlines() if line.strip()]
+    found = (marked,) if marked is not None else (prediction, *lines[-1:])
+    return float(any(_same_answer(each, reference if wanted is None else wanted) for each in found))
+
+
+def _marked_answer(text: str) -> str | None:
+    marks = list(ANSWER_MARK.finditer(text))
+    if not marks:
+        return None
+    return next((line for line in text[marks[-1].end() :].splitlines() if line.strip()), "")
+
+
+def _same_answer(found: str, wanted: str) -> bool:
+    if _normal_form(found) == _normal_form(wanted):
+        return True
+    numbers = [NUMBER.fullmatch(text.replace("$", "").strip().removesuffix(".")) for text in (found, wanted)]
+    return all(numbers) and len({Decimal(number.group().replace(",", "")) for number in numbers}) == 1
 
 
 def python_parses(prediction: str, reference: str = "") -> float:

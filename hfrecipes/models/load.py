@@ -12,6 +12,7 @@ from hfrecipes.models import rope_config
 from hfrecipes.models.adapters import adapter_base, is_adapter, is_bottleneck, refuse_damaged_adapter
 from hfrecipes.models.bottleneck import add_bottlenecks, load_bottleneck
 from hfrecipes.models.config import build_config, config_fields
+from hfrecipes.models.dropout import set_dropout
 from hfrecipes.models.extended_embeddings import extend_embeddings
 from hfrecipes.models.foreign_code import code_words
 from hfrecipes.models.freezing import freeze
@@ -43,7 +44,10 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # Keys of `model:` that are ours; all others go to `from_pretrained`.
-_OUR_KEYS = {"name_or_path", "model_type", "config", "tokenizer", "freeze", "trust_remote_code", *rope_config.WORDS}
+_OUR_KEYS = {
+    *("name_or_path", "model_type", "config", "tokenizer", "freeze", "dropout", "trust_remote_code"),
+    *rope_config.WORDS,
+}
 REWARD = "reward"
 TURN_END = "<|im_end|>"
 
@@ -75,6 +79,7 @@ def load_model(
     align_special_tokens(model, tokenizer)
     if not as_it_was:
         _change_rope(recipe, model)
+        _change_dropout(recipe, model)
         _choose_trained(recipe, model)
     return model
 
@@ -231,6 +236,15 @@ def _change_rope(recipe: Recipe, model: PreTrainedModel | PeftModel) -> None:
         raise RecipeError(
             [Problem(where, f"the model does not turn as its config says: {fault}", fix) for fault in faults]
         )
+
+
+def _change_dropout(recipe: Recipe, model: PreTrainedModel | PeftModel) -> None:
+    """Has the parts that the recipe names drop out what it says."""
+    try:
+        set_dropout(getattr(model, "get_base_model", lambda: model)(), recipe.get("model.dropout") or {})
+    except ValueError as error:
+        where = recipe.where("model.dropout")
+        raise RecipeError(Problem(where, f"model.dropout: {error}", "remove that part")) from error
 
 
 def _choose_trained(recipe: Recipe, model: PreTrainedModel | PeftModel) -> None:

@@ -60,6 +60,45 @@ class PairCollator:
         return batch | {name: torch.tensor([row[name] for row in rows]) for name in REFERENCES if name in rows[0]}
 
 
+class LabelledCollator:
+    """Rows of one answer to the batches of `trl.KTOTrainer`, with a mismatched answer to each prompt.
+
+    How far the policy has moved is estimated from each prompt with the answer of the row before, as TRL's does; the rows of a
+    batch are drawn anew in each epoch, so that they are paired here and not beforehand.
+
+    Args:
+        pad_token_id: Fills short sequences.
+        max_length: Tokens of a mismatched sequence at most; None for no bound.
+        mismatched: Whether the loss asks for it.
+    """
+
+    def __init__(self, pad_token_id: int, max_length: int | None, mismatched: bool) -> None:
+        self.pad_token_id, self.max_length, self.mismatched = pad_token_id, max_length, mismatched
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """`input_ids`, `attention_mask`, `completion_mask` (rows, longest), `label` (rows,), and with `KL_` the mismatched."""
+        parts = [_parted(row) for row in rows]
+        batch = self._side("", parts) | {"label": torch.tensor([bool(row["label"]) for row in rows])}
+        if self.mismatched:
+            answers = [answer for _, answer in parts]
+            others = zip((prompt for prompt, _ in parts), [answers[-1], *answers[:-1]], strict=True)
+            batch |= self._side("KL_", list(others))
+        return batch
+
+    def _side(self, prefix: str, parts: list[tuple[list[int], list[int]]]) -> dict[str, torch.Tensor]:
+        sequences = [[*prompt, *answer][: self.max_length] for prompt, answer in parts]
+        marks = [([0] * len(prompt) + [1] * len(answer))[: self.max_length] for prompt, answer in parts]
+        inputs = _inputs(sequences, self.pad_token_id) | {"completion_mask": _padded(marks, 0)}
+        return {prefix + name: tensor for name, tensor in inputs.items()}
+
+
+def _parted(row: dict[str, Any]) -> tuple[list[int], list[int]]:
+    """The prompt and the answer of a row."""
+    ids, labels = list(row["input_ids"]), list(row["labels"])
+    start = next((place for place, label in enumerate(labels) if label != IGNORED), len(ids))
+    return ids[:start], ids[start:]
+
+
 def _inputs(sequences: Sequence[list[int]], pad_token_id: int) -> dict[str, torch.Tensor]:
     mask = _padded([[1] * len(sequence) for sequence in sequences], 0)
     return {"input_ids": _padded(sequences, pad_token_id), "attention_mask": mask}

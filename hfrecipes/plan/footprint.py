@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from hfrecipes.objectives.settings import mtp_settings
 from hfrecipes.plan import memory
 from hfrecipes.plan.parameters import ParameterCount
-from hfrecipes.plan.policy import KL_COEF, reward_bytes, rollout_bytes, rollout_plan, value_bytes
+from hfrecipes.plan.policy import reward_bytes, rollout_bytes, rollout_plan, value_bytes
 from hfrecipes.plan.shape import ModelShape
 from hfrecipes.recipe.adapter_words import leaves_the_base
+from hfrecipes.recipe.answer_words import is_referred
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem
 from hfrecipes.recipe.resolve import BatchSplit
-from hfrecipes.recipe.source_list import PROMPTED
 
 # TrainingArguments' own default.
 DEFAULT_OPTIM = "adamw_torch"
@@ -110,8 +110,8 @@ def _states(recipe: Recipe, counts: ParameterCount) -> tuple[memory.StateBytes, 
 
 def _reference(recipe: Recipe, counts: ParameterCount) -> float:
     """The frozen copy of the model that training compares with. With an adapter it is the base, which is there already."""
-    copied = recipe.kind == "dpo" and not recipe.get("training.precompute_ref_log_probs")
-    copied = copied or (recipe.kind in PROMPTED and recipe.get("training.kl_coef", KL_COEF) > 0)
+    copied = recipe.kind in ("dpo", "kto") and not recipe.get("training.precompute_ref_log_probs")
+    copied = copied or is_referred(recipe)
     if not copied or leaves_the_base(recipe.get("adapter")):
         return 0.0
     return float(counts.total * _dtype_bytes(recipe))

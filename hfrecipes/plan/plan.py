@@ -20,10 +20,11 @@ from hfrecipes.plan.footprint import Footprint, footprint
 from hfrecipes.plan.mixture import DEFAULT_EPOCHS, mixture_facts, plan_schedule, unseen_steps
 from hfrecipes.plan.model import planned_config, trained_adapter
 from hfrecipes.plan.parameters import ParameterCount, count_parameters
-from hfrecipes.plan.policy import RESPONSE_LENGTH, RolloutPlan, policy_flops, rollout_plan
+from hfrecipes.plan.policy import RolloutPlan, policy_flops, rollout_plan
 from hfrecipes.plan.shape import ModelShape, model_shape
 from hfrecipes.plan.timetable import timetable_problems
 from hfrecipes.recipe.adapter_words import shown_method, virtual_tokens
+from hfrecipes.recipe.answer_words import answer_length
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -230,7 +231,7 @@ def longest_row(recipe: Recipe, shape: ModelShape | None) -> int:
     if recipe.kind == "pretrain":
         return recipe.get("data.context_length")
     if recipe.kind in PROMPTED:
-        answer = recipe.get("training.response_length", RESPONSE_LENGTH)
+        answer = answer_length(recipe)
         asked = recipe.get("training.max_prompt_length")
         most = shape.max_positions if shape and shape.max_positions else 0
         return asked + answer if asked else most
@@ -277,7 +278,7 @@ def _passes(
         return asked
     read = steps * batch.global_batch_size / data.rows
     # A prompt that is answered once is learnt from several times.
-    return read / rollouts.passes if rollouts else read
+    return read / rollouts.passes / rollouts.of_a_prompt if rollouts else read
 
 
 def _tokens(recipe: Recipe, data: DataCounts, batch: BatchSplit, steps: int | None) -> float | None:
@@ -292,7 +293,7 @@ def _mean_row(recipe: Recipe, data: DataCounts) -> float | None:
     if data.tokens is None or not data.rows:
         return None
     # Answers are taken to be as long as they may be.
-    answer = recipe.get("training.response_length", RESPONSE_LENGTH) if recipe.kind in PROMPTED else 0
+    answer = answer_length(recipe) if recipe.kind in PROMPTED else 0
     return data.tokens / data.rows + answer
 
 
@@ -320,9 +321,10 @@ def _compute(
         checkpointing=recipe.get("training.gradient_checkpointing", False),
         unembedding=counts.unembedding - without,
     )
-    if recipe.kind == "dpo":
-        # The reference reads each answer, too.
-        per_token = replace(per_token, forward=2 * per_token.forward)
+    if recipe.kind in ("dpo", "kto"):
+        # The reference reads each answer, too; for KTO both read a mismatched one besides.
+        mismatched = recipe.kind == "kto" and recipe.get("training.loss_type", "kto") == "kto"
+        per_token = replace(per_token, forward=(4 if mismatched else 2) * per_token.forward)
     if rollouts := rollout_plan(recipe, split_batch(recipe, hardware, world_size)):
         per_token = policy_flops(recipe, per_token, rollouts)
     device = recognise(hardware)

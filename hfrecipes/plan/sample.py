@@ -19,7 +19,7 @@ from hfrecipes.data.sources import open_source
 from hfrecipes.data.streams import encode_rows
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
-from hfrecipes.recipe.source_list import COMPARING
+from hfrecipes.recipe.source_list import COMPARING, LABELLED
 from hfrecipes.tokenization.tokenizer import OfflineError, Tokenizer
 
 SAMPLE_ROWS = 200
@@ -72,7 +72,7 @@ def sample_sources(
         source = open_source(spec, recipe, recipe.where(key))
         try:
             refined = refinery and refinery.examples(index, source)
-            if refined is None and recipe.kind in COMPARING:
+            if refined is None and recipe.kind in (*COMPARING, *LABELLED):
                 # A row of a ranking can make several examples.
                 refined = read_examples(recipe, role, index, source)
             drawn = draw(source, spec, size, refined=refined)

@@ -19,7 +19,9 @@ from hfrecipes.publish.mixture import MIXTURE_FIGURES, mixture_table
 from hfrecipes.publish.needles import needle_rows
 from hfrecipes.publish.origin import command_text, local_model_id, name_of, recipe_text
 from hfrecipes.publish.policy import policy_sentences, score_sentence
+from hfrecipes.publish.task_groups import groups_figures, groups_table
 from hfrecipes.publish.templates import render_template
+from hfrecipes.publish.win_rates import win_rate_sentences
 
 EVALUATION_HEADING = "Evaluation"
 
@@ -36,7 +38,11 @@ _TRAINED = {
     "sft": "instruction-tuned (supervised fine-tuning)",
     "reward": "trained to reward better answers more",
     "dpo": "trained on preferences (direct preference optimization)",
+    "kto": "trained on answers that are good or not (Kahneman-Tversky optimization)",
+    "orpo": "trained on preferences, without a reference (odds ratio preference optimization)",
     "ppo": "trained on its own answers, which rewards score (proximal policy optimization)",
+    "grpo": "trained on its own answers, each compared with others to the same prompt (group relative policy optimization)",
+    "rloo": "trained on its own answers, each compared with others to the same prompt (REINFORCE, leave one out)",
 }
 
 
@@ -79,10 +85,12 @@ def render_card(
         needles=needle_rows(facts),
         margins=rewards.margin_table(facts),
         margin_figures=rewards.MARGIN_FIGURES,
-        reward_sentences=[*rewards.reward_sentences(facts), *policy_sentences(facts)],
+        reward_sentences=[*rewards.reward_sentences(facts), *policy_sentences(facts), *win_rate_sentences(facts)],
         decoding=decoding.decoding_sentence(facts),
         decoding_rows=decoding.decoding_table(facts),
         decoding_figures=decoding.DECODING_FIGURES,
+        task_groups=groups_table(facts),
+        task_groups_figures=groups_figures(groups_table(facts)),
         changes=continued.changes_table(facts),
         changes_figures=continued.CHANGES_FIGURES,
         new_pieces=continued.tokenizer_sentence(facts),

@@ -56,11 +56,12 @@ def _map(language: str, grid: Grid) -> str:
     width, height = _LEFT + _CELL_WIDTH * len(lengths), _TOP + _CELL_HEIGHT * len(depths)
     title = f"needles found ({language}) by depth, down, and length, across"
     parts = [
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}" style="max-width:{width}px">'
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}" style="max-width:{width}px">',
+        f'<text class="axis" x="{_LEFT - 8}" y="16" text-anchor="end">depth</text>',
     ]
     for column, length in enumerate(lengths):
         x = _LEFT + _CELL_WIDTH * (column + 0.5)
-        parts.append(f'<text class="axis" x="{x}" y="16" text-anchor="middle">{count(length)} tokens</text>')
+        parts.append(f'<text class="axis" x="{x}" y="16" text-anchor="middle">{count(length)}</text>')
     for row, depth in enumerate(depths):
         y = _TOP + _CELL_HEIGHT * row
         label = f'<text class="axis" x="{_LEFT - 8}" y="{y + _CELL_HEIGHT / 2 + 4}" text-anchor="end">{depth:g}</text>'

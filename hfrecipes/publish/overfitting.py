@@ -20,7 +20,7 @@ _HEADING = [
     "Held-out above training",
 ]
 # Of these, the log's training loss is the mean over the same kind of rows that is taken on held-out sets.
-_COMPARABLE = ("pretrain", "sft", "reward", "dpo")
+_COMPARABLE = ("pretrain", "sft", "reward", "dpo", "kto")
 
 
 def overfitting_table(metrics: Log, facts: dict[str, Any]) -> Rows:

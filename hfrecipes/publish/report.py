@@ -21,6 +21,7 @@ from hfrecipes.publish.policy import policy_series
 from hfrecipes.publish.reading import facts_of
 from hfrecipes.publish.rewards import MARGIN_FIGURES, calibration_series, is_reward, margin_table
 from hfrecipes.publish.svg import Bar, Series, interval_bars, line_chart
+from hfrecipes.publish.task_groups import groups_figures, groups_table
 from hfrecipes.publish.templates import render_template
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir
@@ -112,6 +113,8 @@ def _run_view(name: str, facts: dict[str, Any], log: curves.Log) -> dict[str, An
         "cleaning": cleaning_tables.cleaning_sentence(facts),
         "cleaning_rules": cleaning_tables.cleaning_table(facts),
         "augmentation": cleaning_tables.augmentation_rows(facts),
+        "task_groups": groups_table(facts),
+        "task_groups_figures": groups_figures(groups_table(facts)),
         "changes": continued.changes_table(facts),
         "new_pieces": continued.tokenizer_sentence(facts),
         "compression": continued.compression_table(facts),

@@ -16,7 +16,7 @@ from hfrecipes.recipe.schema import load_schema
 from hfrecipes.recipe.secrets import find_secrets
 from hfrecipes.recipe.sections import KINDS
 from hfrecipes.recipe.shipped import shipped_recipes
-from hfrecipes.recipe.source_list import ROLES, as_read, sources_of, without_mixing
+from hfrecipes.recipe.source_list import ROLES, as_read, sources_of, without_held_out, without_mixing
 from hfrecipes.recipe.validate import nearest, validate
 from hfrecipes.recipe.yaml_reader import Keys, dotted, parse_yaml, read_yaml
 
@@ -66,7 +66,8 @@ class Recipe:
     def sources(self, role: str) -> list[tuple[str, dict[str, Any]]]:
         """The dotted key of each source of a role (`data.train.0`, `data.mixture.sources.web`), and how it is said."""
         found = sources_of(self.values, role)
-        return [(dotted(keys), as_read(self.kind, without_mixing(spec))) for keys, spec in found]
+        read = ((keys, as_read(self.kind, without_mixing(spec))) for keys, spec in found)
+        return [(dotted(keys), without_held_out(self.values, role, spec)) for keys, spec in read]
 
     def where(self, key: str = "") -> str:
         """Where a dotted key was said: `my.yaml:12`, `override a.b=c`, or the nearest place above it."""

@@ -42,6 +42,8 @@ INSTEAD: dict[str, str] = {
     "dataset_kwargs": "data is prepared before the trainer is built",
     "shuffle_dataset": _DATA_ORDER,
     "reward_weights": "say weight: beside each of rewards:",
+    "log_completions_hub_repo": _PUBLISH,
+    "use_transformers_paged": "deprecated by TRL: say use_transformers_continuous_batching",
     "truncation_mode": "a row that is too long loses its end (keep_start), and the plan says how many do",
     "eval_packing": "rows that are measured are never packed",
     "dataset_num_proc": "rows are tokenised on all cores",

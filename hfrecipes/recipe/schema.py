@@ -21,6 +21,7 @@ from typing import Any
 
 from hfrecipes.recipe import adapter_words, words
 from hfrecipes.recipe.owned import instead_of
+from hfrecipes.recipe.regularization_words import DropoutWords, OptimizerWords
 from hfrecipes.recipe.reward_words import REWARDS
 from hfrecipes.recipe.rundir import write_atomically
 from hfrecipes.recipe.sections import KINDS, OUR_SECTIONS, REQUIRED_SECTIONS, Step, TokenizerTraining
@@ -31,7 +32,7 @@ Schema = dict[str, Any]
 # The libraries whose classes the schema is read from.
 LIBRARIES = ("transformers", "trl", "peft")
 # Raised when the making of the schema changes, so that cached ones are made anew.
-EDITION = 21
+EDITION = 28
 SHIPPED = Path(__file__).with_name("schema.json")
 
 
@@ -86,15 +87,19 @@ def make_schema() -> Schema:
     """Reads the classes. Imports trl, peft and transformers."""
     from transformers import TrainingArguments
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    from trl import DPOConfig, RewardConfig, SFTConfig
+    from trl import DPOConfig, KTOConfig, RewardConfig, SFTConfig
 
     trainings = {
         "pretrain": TrainingArguments,
         "sft": SFTConfig,
         "reward": RewardConfig,
         "dpo": DPOConfig,
+        "kto": KTOConfig,
         # By its name: this room imports none above it, and a schema that is shipped is not made by those who read it.
+        "orpo": import_module("hfrecipes.trainers.orpo.config").ORPOConfig,
         "ppo": import_module("hfrecipes.trainers.ppo.config").PPOConfig,
+        "grpo": import_module("hfrecipes.trainers.groups.config").RecipeGRPOConfig,
+        "rloo": import_module("hfrecipes.trainers.groups.config").RecipeRLOOConfig,
     }
     defs: Schema = {
         "model": _model_schema(),
@@ -135,6 +140,7 @@ def _kind_schema(kind: str) -> Schema:
         properties["quantization"] = _or_null({"$ref": "#/$defs/quantization"})
         properties["adapter"] = _or_null({"$ref": "#/$defs/adapter"})
         properties["training"] = {"$ref": f"#/$defs/training-{kind}"}
+        properties["optimizer"] = _or_null(dataclass_schema(OptimizerWords))
     if kind == "pretrain":
         # Random or full weights are trained; an adapter on them is a later kind of recipe.
         del properties["quantization"], properties["adapter"]
@@ -164,6 +170,10 @@ def _model_schema() -> Schema:
         "freeze": {
             **dataclass_schema(adapter_words.FreezeWords),
             "description": "What is not trained: by names, or all but the last layers.",
+        },
+        "dropout": {
+            **dataclass_schema(DropoutWords),
+            "description": "Shares that are dropped in training, by part of the model, whatever its config calls them.",
         },
     }
     # Null takes away here, too: weights and config, say, exclude each other.
@@ -309,6 +319,7 @@ def _fields_schema(cls: type, skip: typing.Collection[str] = (), help: bool = Tr
         schema = _hand_kept(cls, field.name, hint_schema(hints.get(field.name, Any)))
         if chosen_by := field.metadata.get("chosen_by"):
             schema = {"type": "array", "items": chosen_schema(*chosen_by)}
+        schema = field.metadata.get("shape") or schema
         if help:
             schema |= {key: field.metadata[key] for key in ("minimum", "maximum") if key in field.metadata}
             if text := field.metadata.get("help"):

@@ -13,6 +13,7 @@ def words(
     minimum: float | None = None,
     maximum: float | None = None,
     chosen_by: tuple[str, dict[str, type]] | None = None,
+    shape: dict[str, Any] | None = None,
 ) -> Any:
     """A field with the sentence that explains it.
 
@@ -22,7 +23,8 @@ def words(
         minimum: Lowest number that the field may have.
         maximum: Highest number.
         chosen_by: For a list of mappings: the key whose value says what the other keys are, and their class by that value.
+        shape: The schema, where the field's hint says too little.
     """
-    facts = {"minimum": minimum, "maximum": maximum, "chosen_by": chosen_by}
+    facts = {"minimum": minimum, "maximum": maximum, "chosen_by": chosen_by, "shape": shape}
     metadata = {"help": help, **{name: fact for name, fact in facts.items() if fact is not None}}
     return field(default=default, metadata=metadata)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from hfrecipes.recipe.augmentation import METHODS
 from hfrecipes.recipe.cleaning import RULES
+from hfrecipes.recipe.judge_words import WinRateWords
 from hfrecipes.recipe.long_context_words import GateWords, NeedleWords
 from hfrecipes.recipe.mixture_words import Mixture
 from hfrecipes.recipe.section_words import words
 from hfrecipes.recipe.source_words import Source
 from hfrecipes.recipe.split_words import Splits
 
-Kind = Literal["pretrain", "sft", "reward", "dpo", "ppo", "pipeline"]
-KINDS: tuple[str, ...] = ("pretrain", "sft", "reward", "dpo", "ppo", "pipeline")
+Kind = Literal["pretrain", "sft", "reward", "dpo", "kto", "orpo", "ppo", "grpo", "rloo", "pipeline"]
+KINDS: tuple[str, ...] = get_args(Kind)
 
 
 @dataclass(kw_only=True, slots=True)
 class TokenizerTraining:
-    vocab_size: int | None = words("Entries of a byte-level BPE that is trained on the training data.", minimum=300)
+    vocab_size: int | None = words(
+        "Entries of a byte-level BPE that is trained on the training data; 260 are the bytes themselves.", minimum=260
+    )
     extend: int | None = words(
         "Instead: pieces that the model's own tokenizer gets besides, learnt from the sources with domain: new.",
         minimum=1,
@@ -34,6 +37,9 @@ class Data:
     test: list[Source] | None = words("What it is measured on at the end only.")
     splits: Splits | None = words(
         "How local rows are dealt to train, validation and test. Default: 90, 5 and 5 % by a hash."
+    )
+    held_out_families: list[str] | None = words(
+        "Families of tasks of which no row is trained on, so that data.test shows how the model does on tasks of a new type."
     )
     clean: list[Any] | None = words(
         "Rules that data.train passes through, in this order, as in [{rule: gopher_quality, profile: en}].",
@@ -83,7 +89,7 @@ class Objective:
 @dataclass(kw_only=True, slots=True)
 class Task:
     metric: str | None = words(
-        "docstring_f1, exact_match, chrf, final_answer_match, python_parses, or module:Class of an evaluate.Metric."
+        "answer_match, docstring_f1, exact_match, chrf, final_answer_match, python_parses, or module:Class of an evaluate.Metric."
     )
     num_rows: int | None = words("Examples that are generated and scored. Default: 200.", minimum=2)
     num_shots: int | None = words("Examples shown in the prompt of the starting model. Default: 3.", minimum=0)
@@ -118,6 +124,16 @@ class Evaluation:
 @dataclass(kw_only=True, slots=True)
 class PackedEvaluation(Evaluation):
     short_context: int | None = words("data.eval is measured in rows of so many tokens, too.", minimum=8)
+
+
+@dataclass(kw_only=True, slots=True)
+class PreferenceEvaluation(Evaluation):
+    win_rate: WinRateWords | None = words(
+        "How often the trained model's answers to held-out prompts are better than those of the model it began as."
+    )
+    alignment_tax: list[Source] | None = words(
+        "Text that nothing was learnt about, such as [{name: python_prose, split: test}]: what does it cost before and after?"
+    )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -162,8 +178,12 @@ OUR_SECTIONS: dict[str, dict[str, type]] = {
     "pretrain": {"data": PackedData, "objective": Objective, "evaluation": PackedEvaluation, "publish": Publish},
     "sft": {"data": Data, "objective": Objective, "evaluation": Evaluation, "publish": Publish},
     "reward": {"data": Data, "evaluation": RewardEvaluation, "publish": Publish},
-    "dpo": {"data": Data, "evaluation": Evaluation, "publish": Publish},
+    "dpo": {"data": Data, "evaluation": PreferenceEvaluation, "publish": Publish},
+    "kto": {"data": Data, "evaluation": PreferenceEvaluation, "publish": Publish},
+    "orpo": {"data": Data, "evaluation": PreferenceEvaluation, "publish": Publish},
     "ppo": {"data": Data, "evaluation": PolicyEvaluation, "publish": Publish},
+    "grpo": {"data": Data, "evaluation": PolicyEvaluation, "publish": Publish},
+    "rloo": {"data": Data, "evaluation": PolicyEvaluation, "publish": Publish},
     "pipeline": {},
 }
 REQUIRED_SECTIONS: dict[str, tuple[str, ...]] = {
@@ -171,6 +191,10 @@ REQUIRED_SECTIONS: dict[str, tuple[str, ...]] = {
     "sft": ("model", "data", "training"),
     "reward": ("model", "data", "training"),
     "dpo": ("model", "data", "training"),
+    "kto": ("model", "data", "training"),
+    "orpo": ("model", "data", "training"),
     "ppo": ("model", "rewards", "data", "training"),
+    "grpo": ("model", "rewards", "data", "training"),
+    "rloo": ("model", "rewards", "data", "training"),
     "pipeline": ("steps",),
 }

@@ -10,7 +10,7 @@ from hfrecipes.recipe.adapter_words import virtual_tokens
 from hfrecipes.recipe.loader import Recipe, check_words
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.schema import load_schema
-from hfrecipes.recipe.source_list import PROMPTED, sources_of
+from hfrecipes.recipe.source_list import GROUPED, PROMPTED, sources_of
 
 STEPS = 2
 ROWS = 24
@@ -53,11 +53,14 @@ _TINY: dict[str, Any] = {
     "eos_token_id": None,
 }
 # What is trained on, by kind.
-_EMBEDDED = {"pretrain": "python_prose", "sft": "python_docstrings", "ppo": "python_docstrings"}
+_EMBEDDED = {"pretrain": "python_prose", "sft": "python_docstrings", **dict.fromkeys(PROMPTED, "python_docstrings")}
 # Rewards that read nothing but answers; others may need a column of the recipe's own rows, or a model.
 _OWN_REWARDS = tuple(
     f"hfrecipes.rewards:{name}"
-    for name in ("Format", "Length", "RegexMatch", "Repetition", "new_statement", "python_compiles", "python_parses")
+    for name in (
+        *("Format", "Length", "RegexMatch", "Repetition"),
+        *("docstring_fits", "new_statement", "python_compiles", "python_parses"),
+    )
 )
 _TINY_REWARD = {"function": "hfrecipes.rewards:Length", "target": 8, "slope": 0.1, "unit": "characters"}
 # What an objective says of the trunk.
@@ -118,7 +121,7 @@ def _tiny_model(recipe: Recipe) -> dict[str, Any]:
     configs = load_schema()["$defs"]["configs"]
     fields = {**configs[""], **configs.get(model_type, {})}
     config = {name: size for name, size in _TINY.items() if name in fields}
-    kept = {key: recipe.get(f"model.{key}") for key in ("dtype", "experts_implementation")}
+    kept = {key: recipe.get(f"model.{key}") for key in ("dtype", "experts_implementation", "dropout")}
     if recipe.get("model.freeze"):
         # Names and numbers of layers are those of the large model.
         kept["freeze"] = {"all_but_last": 1}
@@ -184,7 +187,7 @@ def _tiny_training(recipe: Recipe) -> dict[str, Any]:
             training[word] = 1
     training["warmup_steps"] = min(training.get("warmup_steps") or 0, 1)
     if recipe.kind in PROMPTED:
-        return {**training, **_tiny_rollouts(training)}
+        return {**training, **(_tiny_groups if recipe.kind in GROUPED else _tiny_rollouts)(training)}
     if recipe.kind != "pretrain":
         training["max_length"] = CONTEXT - virtual_tokens(recipe.get("adapter"))
         training.pop("chat_template_path", None)
@@ -200,11 +203,29 @@ def _tiny_rollouts(training: dict[str, Any]) -> dict[str, Any]:
     return {**words, "response_length": 16, "max_prompt_length": CONTEXT // 2, "local_rollout_forward_batch_size": 4}
 
 
+def _tiny_groups(training: dict[str, Any]) -> dict[str, Any]:
+    """Two answers to one prompt in each step, drawn anew each time unless they are learnt from twice."""
+    words = {
+        "num_generations": 2,
+        "num_generations_eval": 2,
+        "num_iterations": min(training.get("num_iterations", 1), STEPS),
+    }
+    drawn = {"generation_batch_size": None, "steps_per_generation": None, "use_vllm": False}
+    return {**words, **drawn, "max_completion_length": 16, "max_prompt_length": CONTEXT // 2}
+
+
 def _tiny_reward(spec: dict[str, Any]) -> dict[str, Any]:
     """The same reward where nothing else is needed for it; in place of others one that tells answers apart."""
     if spec.get("function") in _OWN_REWARDS:
         return spec
     return {**_TINY_REWARD, "weight": spec.get("weight", 1.0)}
+
+
+def _tiny_judge(spec: dict[str, Any]) -> dict[str, Any]:
+    """The same judge where it sees both answers; else what scores them in place of a reward, which has a weight."""
+    if spec.get("compare") is not None:
+        return spec
+    return {word: value for word, value in _tiny_reward(spec).items() if word != "weight"}
 
 
 def _tiny_evaluation(recipe: Recipe) -> dict[str, Any]:
@@ -216,6 +237,11 @@ def _tiny_evaluation(recipe: Recipe) -> dict[str, Any]:
         if evaluation["task"].get("metric") == "final_answer_match":
             # The embedded references hold no numbers to compare.
             evaluation["task"]["metric"] = "exact_match"
+    if evaluation.get("win_rate"):
+        judges = [_tiny_judge(spec) for spec in evaluation["win_rate"].get("judges") or []]
+        evaluation["win_rate"] = {**evaluation["win_rate"], "judges": judges, "num_prompts": 4, "max_new_tokens": 8}
+    if evaluation.get("alignment_tax"):
+        evaluation["alignment_tax"] = [{"name": "python_prose", "split": "test", "limit": 4}]
     if evaluation.get("needle") is not None:
         evaluation["needle"] = {**evaluation["needle"], "lengths": [CONTEXT], "num_needles": 1, "haystack": None}
     if evaluation.get("short_context"):

@@ -11,9 +11,13 @@ from hfrecipes.recipe.yaml_reader import Keys
 ROLES = ("train", "eval", "test")
 
 # Kinds of recipes that learn from answers to one prompt, of which one is better.
-COMPARING = ("reward", "dpo")
+COMPARING = ("reward", "dpo", "orpo")
+# Kinds that learn from answers that are good or not, each by itself.
+LABELLED = ("kto",)
 # Kinds that learn from what the model itself answers to prompts.
-PROMPTED = ("ppo",)
+PROMPTED = ("ppo", "grpo", "rloo")
+# Those of them that compare several answers to the same prompt.
+GROUPED = ("grpo", "rloo")
 
 _MIXTURE: Keys = ("data", "mixture", "sources")
 
@@ -38,6 +42,12 @@ def without_mixing(spec: dict[str, Any]) -> dict[str, Any]:
     return {word: value for word, value in spec.items() if word not in OF_MIXTURE}
 
 
+def without_held_out(values: dict[str, Any], role: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec with the families of tasks whose rows are not trained on, where the recipe holds some out."""
+    families = (values.get("data") or {}).get("held_out_families")
+    return {**spec, "held_out_families": families} if role == "train" and families else spec
+
+
 def as_read(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
     """A spec with what the kind of the recipe says of its rows, where the spec says nothing itself.
 
@@ -46,6 +56,8 @@ def as_read(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
     """
     if kind in PROMPTED:
         return {**spec, "prompts": True}
+    if kind in LABELLED:
+        return {**spec, "labelled": True}
     if kind not in COMPARING:
         return spec
     spec = spec if spec.get("task") else {**spec, "task": "comparison"}

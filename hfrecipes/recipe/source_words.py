@@ -35,6 +35,10 @@ class SourceTask:
         "Which answers of a ranking are compared: all, adjacent or best_worst, each pair in a row of its own; together: all, in "
         "one row (kind: reward). Default: together for reward models, else all."
     )
+    family: str | None = words(
+        "The family of tasks that the source belongs to, such as translation; columns: {family: …} by row. Read by "
+        "data.held_out_families and by the evaluation."
+    )
     kind: str | None = words(
         "What the source teaches: refusal, clarification, chain_of_thought or any other; columns: {kind: …} by row."
     )
@@ -44,7 +48,7 @@ class SourceTask:
 class Source(SourceTask):
     name: str | None = words(
         "A Hub data set, or one that needs no network: python_code, python_prose, python_docstrings, python_preferences, "
-        "python_rankings."
+        "python_rankings, python_flaws, python_instructions."
     )
     path: str | None = words("A local file or folder (jsonl, json, csv, parquet, txt), beside the recipe or from here.")
     subset: str | None = words("The configuration of a Hub data set (`name=` of load_dataset).")

@@ -68,13 +68,24 @@ CHOICES: dict[str, dict[str, list[Any]]] = {
         "packing_strategy": ["bfd", "bfd_split", "wrapped"],
         "loss_type": ["nll", "dft"],
     },
-    "PPOConfig": {
-        "kl_estimator": ["k1", "k2", "k3"],
-        "score_normalization": ["none", "reference", "running"],
-        "stop_token": ["eos"],
+    "GRPOConfig": {
+        "loss_type": ["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"],
+        "scale_rewards": ["group", "batch", "none"],
+        "importance_sampling_level": ["token", "sequence"],
+        "multi_objective_aggregation": ["sum_then_normalize", "normalize_then_sum"],
+        "vllm_mode": ["server", "colocate"],
+        "vllm_model_impl": ["transformers", "vllm"],
+        "vllm_importance_sampling_mode": ["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"],
+    },
+    "RLOOConfig": {
+        "vllm_mode": ["server", "colocate"],
+        "vllm_model_impl": ["transformers", "vllm"],
     },
     "DPOConfig": {
         "f_divergence_type": ["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"],
+    },
+    "KTOConfig": {
+        "loss_type": ["kto", "apo_zero_unpaired"],
     },
     "TrainingArguments": {
         "log_level": ["detail", "debug", "info", "warning", "error", "critical", "passive"],
@@ -91,7 +102,21 @@ DPO_LOSSES = [
 ]
 
 _COUNT, _POSITIVE = {"type": "integer", "minimum": 1}, {"type": "number", "exclusiveMinimum": 0}
+_COUNT_OR_NULL = {"type": ["integer", "null"], "minimum": 1}
 _AT_LEAST_0, _SHARE = {"type": "number", "minimum": 0}, {"type": "number", "minimum": 0, "maximum": 1}
+
+# Of trainers that draw several answers to each prompt.
+_GROUPS: dict[str, dict[str, Any]] = {
+    # One answer has nothing to be compared with.
+    "num_generations": {"type": "integer", "minimum": 2},
+    **dict.fromkeys(("num_iterations", "max_completion_length"), _COUNT),
+    **dict.fromkeys(("num_generations_eval", "generation_batch_size", "steps_per_generation"), _COUNT_OR_NULL),
+    "max_prompt_length": _COUNT_OR_NULL,
+    **dict.fromkeys(("temperature", "epsilon", "repetition_penalty"), _POSITIVE),
+    "beta": _AT_LEAST_0,
+    "top_k": {"type": "integer", "minimum": 0},
+    "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+}
 
 # Fields whose hint is wider than what is accepted.
 SCHEMAS: dict[str, dict[str, dict[str, Any]]] = {
@@ -102,6 +127,10 @@ SCHEMAS: dict[str, dict[str, dict[str, Any]]] = {
         **dict.fromkeys(("kl_coef", "vf_coef"), _AT_LEAST_0),
         **dict.fromkeys(("gamma", "lam", "top_p"), _SHARE),
     },
+    "KTOConfig": dict.fromkeys(("beta", "desirable_weight", "undesirable_weight"), _AT_LEAST_0),
+    "ORPOConfig": {"beta": _AT_LEAST_0},
+    "RecipeGRPOConfig": _GROUPS,
+    "RecipeRLOOConfig": _GROUPS,
     "DPOConfig": {
         "loss_type": {"anyOf": [{"enum": DPO_LOSSES}, {"type": "array", "items": {"enum": DPO_LOSSES}}]},
     },

@@ -5,6 +5,7 @@ the name (`hfrecipes.rewards.load`), and what they build is the reward.
 """
 
 from hfrecipes.rewards.answers import ExactAnswer
+from hfrecipes.rewards.docstrings import docstring_fits
 from hfrecipes.rewards.form import Format, Length, RegexMatch, Repetition
 from hfrecipes.rewards.python_code import new_statement, python_compiles, python_parses
 
@@ -14,6 +15,7 @@ __all__ = (
     "Length",
     "RegexMatch",
     "Repetition",
+    "docstring_fits",
     "new_statement",
     "python_compiles",
     "python_parses",

@@ -39,7 +39,7 @@ from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import resolve, split_batch
 from hfrecipes.recipe.rundir import RunDir
 from hfrecipes.recipe.secrets import redact
-from hfrecipes.stages import dpo, ppo, pretrain, reward, sft
+from hfrecipes.stages import dpo, grpo, kto, orpo, ppo, pretrain, reward, rloo, sft
 from hfrecipes.stages.facts import (
     PeakMemory,
     row_sizes,
@@ -48,10 +48,21 @@ from hfrecipes.stages.fingerprints import fingerprint
 from hfrecipes.stages.measure import Measurer
 from hfrecipes.stages.processes import Processes, refuse_other_precision
 from hfrecipes.trainers.arguments import build_arguments
+from hfrecipes.trainers.decay import choose_decay
 
 # Measurements without an improvement, where early stopping says none.
 PATIENCE = 3
-STAGES = {"pretrain": pretrain, "sft": sft, "reward": reward, "dpo": dpo, "ppo": ppo}
+STAGES = {
+    "pretrain": pretrain,
+    "sft": sft,
+    "reward": reward,
+    "dpo": dpo,
+    "kto": kto,
+    "orpo": orpo,
+    "ppo": ppo,
+    "grpo": grpo,
+    "rloo": rloo,
+}
 
 
 @dataclass
@@ -131,6 +142,7 @@ class Assembly:
         with self._refusing("adapter" if self.recipe.get("adapter") else "training"):
             trainer = self.stage.build_trainer(self.recipe, model, args, self.prepared, self.tokenizer)
             self._refuse_leakage(trainer)
+        choose_decay(self.recipe, trainer)
         if self._schedule is not None:
             trainer.mixture_plan = self._schedule.plan
             # It adds to what is logged, so it comes before those that write it.

@@ -8,15 +8,13 @@ from typing import Any
 from trl import DPOConfig
 
 from hfrecipes.callbacks.likelihood import LikelihoodCallback
-from hfrecipes.check.preferences import no_reference
 from hfrecipes.data.prepare import Prepared
 from hfrecipes.models.load import adapter_config
-from hfrecipes.recipe.adapter_words import leaves_the_base
 from hfrecipes.recipe.loader import Recipe
-from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.stages.measure_preferences import PreferenceMeasurer
+from hfrecipes.stages.reference import reference_copy
 from hfrecipes.stages.sft import finish_adapter
-from hfrecipes.trainers.dpo import RecipeDPOTrainer, copy_for_reference
+from hfrecipes.trainers.dpo import RecipeDPOTrainer
 
 ARGUMENTS = DPOConfig
 MEASURER = PreferenceMeasurer
@@ -31,7 +29,7 @@ def build_trainer(recipe: Recipe, model: Any, args: DPOConfig, prepared: Prepare
     """
     trainer = RecipeDPOTrainer(
         model=model,
-        ref_model=_reference(recipe, model, args),
+        ref_model=reference_copy(recipe, model, precomputed=args.precompute_ref_log_probs),
         args=args,
         train_dataset=prepared.train.select_columns(list(COLUMNS)),
         eval_dataset={name: each.select_columns(list(COLUMNS)) for name, each in prepared.eval.items()} or None,
@@ -45,22 +43,3 @@ def build_trainer(recipe: Recipe, model: Any, args: DPOConfig, prepared: Prepare
 def more_callbacks(trainer: RecipeDPOTrainer, warn: Callable[[str], None]) -> list[Any]:
     """What looks on beside the callbacks of all kinds."""
     return [LikelihoodCallback(trainer.beta, warn)]
-
-
-def _reference(recipe: Recipe, model: Any, args: DPOConfig) -> Any | None:
-    """A frozen copy of the model, where the reference cannot be had from the model itself.
-
-    That is the base with a new adapter switched off; for an adapter that was trained before, TRL keeps a frozen copy of it;
-    and what is computed before the first step needs no model after that.
-
-    Raises:
-        RecipeError: the adapter changes a base that cannot be copied.
-    """
-    adapter, is_new = recipe.get("adapter"), adapter_config(recipe) is not None
-    if hasattr(model, "peft_config") or (is_new and leaves_the_base(adapter)):
-        return None
-    if is_new and recipe.get("quantization"):
-        raise RecipeError(no_reference(recipe))
-    if args.precompute_ref_log_probs and not is_new:
-        return None
-    return copy_for_reference(model)

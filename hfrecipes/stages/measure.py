@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,18 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 from transformers import PreTrainedTokenizerBase
 
-from hfrecipes.data.formats import to_example
 from hfrecipes.data.prepare import Prepared
-from hfrecipes.evaluation.generation import generate_texts, max_prompt_tokens
+from hfrecipes.evaluation.generation import generate_texts
 from hfrecipes.evaluation.language_modeling import RowLosses, language_modeling_estimates, measure_loss
-from hfrecipes.evaluation.metrics import TaskMetric, load_metric
-from hfrecipes.evaluation.prompts import prompt_ids, show_prompt, split_example
-from hfrecipes.evaluation.task import measure_task
+from hfrecipes.evaluation.prompts import show_prompt, split_example
 from hfrecipes.models.load import load_model, load_tokenizer
 from hfrecipes.models.recipe_tokenizer import extends, obtain_tokenizer, without_extension
 from hfrecipes.recipe.adapter_words import leaves_the_base
 from hfrecipes.recipe.loader import Recipe
-from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.stops import PoisonedRunError
 from hfrecipes.stages.continued import (
     Reader,
@@ -33,19 +28,15 @@ from hfrecipes.stages.continued import (
     domains_of,
     passage_entries,
 )
+from hfrecipes.stages.held_out import held_out_examples
+from hfrecipes.stages.measure_task import DEFAULTS, SAMPLES, Entries, TaskMeasurer
 
 BATCH_SIZE = 16
-TASK = {"num_rows": 200, "num_shots": 3, "max_new_tokens": 64}
-SAMPLES = 4
-# Examples shown to the starting model are drawn from this many training rows.
-SHOT_POOL = 256
 # A pretrained model is given this share of a held-out document and goes on from there.
 PROMPT_CHARACTERS = 200
 TUNED, BASE = "tuned", "base"
 # A model that was not trained costs what guessing does, or little more. The guards of training stop at ten times that.
 WORSE_THAN_GUESSING = 2.0
-
-Entries = list[dict[str, Any]]
 
 
 class Measurer:
@@ -76,24 +67,9 @@ class Measurer:
         Raises:
             RecipeError: where the metric cannot be loaded, or a reference cannot be scored by it.
         """
-        if not self.recipe.get("evaluation.task"):
-            return
-        examples, name = self._held_out_examples()
-        room = max_prompt_tokens(model, self.recipe.get("evaluation.task.max_new_tokens", TASK["max_new_tokens"]))
-        prompts = [split_example(example, f"{name}, example {number}")[0] for number, example in enumerate(examples)]
-        shortest = min(len(prompt_ids(self.tokenizer, prompt)) for prompt in prompts)
-        if room is not None and shortest > room:
-            left = f"{room} are left for it" if room > 0 else "the answer alone fills the model's context"
-            fault = f"no prompt of {name} leaves room for the answer: the shortest has {shortest} tokens, {left}"
-            fix = "lower evaluation.task.max_new_tokens, or train on a longer context"
-            raise RecipeError(Problem(self.recipe.where("evaluation.task"), fault, fix))
-        references = [split_example(example, f"{name}, example {number}")[1] for number, example in enumerate(examples)]
-        try:
-            self._metric().score_rows(references, references)
-        except ValueError as error:
-            fault = f"the references of {name} cannot be scored by {self.recipe.get('evaluation.task.metric')}: {error}"
-            fix = "choose another metric, or correct the data"
-            raise RecipeError(Problem(self.recipe.where("evaluation.task.metric"), fault, fix)) from error
+        if self.recipe.get("evaluation.task"):
+            for warning in self._task().refuse_unscorable(model):
+                self._warn(warning)
 
     def trained_and_base(self, model: Any, step: int) -> tuple[Entries, Entries]:
         """Entries of `evaluations` and `samples` for the trained model and, where it started from one, its base."""
@@ -105,7 +81,7 @@ class Measurer:
         with self._base(model) as base:
             more, base_samples = self.measure(base, BASE, 0)
         comparisons = compare_rows(domains_of(self.recipe, self.prepared), self.losses[BASE], self.losses[TUNED])
-        self.more_facts = continued_facts(comparisons)
+        self.more_facts |= continued_facts(comparisons)
         return more + evaluations, base_samples + samples
 
     def _beside_other_reader(
@@ -123,7 +99,7 @@ class Measurer:
             Reader(lambda rows, name: asked._losses(base, rows, BASE, name), light),
             Reader(lambda rows, name: self._losses(model, rows, TUNED, name), obtain_tokenizer(self.recipe)[0]),
         )
-        self.more_facts = continued_facts(comparisons)
+        self.more_facts |= continued_facts(comparisons)
         # Costs per token cannot be compared with those of the starting model's own tokens.
         of_tokens = [entry for entry in evaluations if entry["metric"] != "bits_per_byte"]
         examples, _ = self._held_out_examples()
@@ -137,11 +113,14 @@ class Measurer:
             with self._status(f"measuring the {label} model on {name}"):
                 found = self._entries(model, dataset, label, name, step)
             evaluations += [{"model": label, "dataset": name, **entry} for entry in found]
-        examples, name = self._held_out_examples()
+        examples, _ = self._held_out_examples()
         if not examples:
             return evaluations, []
         if self.recipe.get("evaluation.task"):
-            return self._add_task(model, label, step, examples, name, evaluations)
+            found = self._task().measure(model, label, step, self._shots(label))
+            self.warnings += found.warnings
+            self._add_groups(found.groups)
+            return evaluations + found.evaluations, found.samples
         return evaluations, self._samples(model, label, examples)
 
     def _held_out_sets(self) -> dict[str, Any]:
@@ -174,39 +153,18 @@ class Measurer:
         self.warnings.append(text)
         self.console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
-    def _add_task(
-        self, model: Any, label: str, step: int, examples: list[Any], name: str, evaluations: Entries
-    ) -> tuple[Entries, Entries]:
-        settings = {**TASK, **self.recipe.get("evaluation.task")}
-        metric = self._metric()
-        samples: Entries = []
-        for shots in self._shots(label, settings["num_shots"]):
-            title = f"{label}, {shots} examples" if shots else label
-            asking = self._status(f"the {title} model answers {settings['num_rows']} prompts of {name}")
-            with asking, warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", UserWarning)
-                entries, answers = measure_task(
-                    model,
-                    self.tokenizer,
-                    examples,
-                    self._shot_pool() if shots else None,
-                    {**settings, "num_shots": shots},
-                    metric,
-                    step=step,
-                    num_samples=self.recipe.get("evaluation.samples", SAMPLES),
-                    batch_size=self.batch_size,
-                )
-            self.warnings += [f"{title}: {warning.message}" for warning in caught if warning.category is UserWarning]
-            evaluations += [{"model": title, "dataset": name, **entry} for entry in entries]
-            samples += [{"model": title, **answer} for answer in answers]
-        return evaluations, samples
+    def _task(self) -> TaskMeasurer:
+        examples = held_out_examples(self.recipe, self.prepared)
+        return TaskMeasurer(self.recipe, self.prepared, self.tokenizer, examples, self.batch_size, self._status)
 
-    def _metric(self) -> TaskMetric:
-        name, where = self.recipe.get("evaluation.task.metric"), self.recipe.where("evaluation.task.metric")
-        return load_metric(name, where, self.recipe.path.parent)
+    def _add_groups(self, groups: Entries) -> None:
+        if groups:
+            # The starting model is measured after the trained one, and stands before it.
+            self.more_facts["task_groups"] = groups + self.more_facts.get("task_groups", [])
 
-    def _shots(self, label: str, num_shots: int) -> Sequence[int]:
+    def _shots(self, label: str) -> Sequence[int]:
         """The starting model is asked with examples and without; the trained one has learnt the task."""
+        num_shots = self.recipe.get("evaluation.task.num_shots", DEFAULTS["num_shots"])
         return (num_shots, 0) if label == BASE and num_shots else (0,)
 
     def _samples(self, model: Any, label: str, examples: list[Any]) -> Entries:
@@ -214,7 +172,7 @@ class Measurer:
         pairs = [_text_pair(example) for example in chosen]
         with self._status(f"the {label} model writes samples"):
             answers = generate_texts(
-                model, self.tokenizer, [prompt for prompt, _ in pairs], TASK["max_new_tokens"], self.batch_size
+                model, self.tokenizer, [prompt for prompt, _ in pairs], DEFAULTS["max_new_tokens"], self.batch_size
             )
         found = zip(pairs, answers, strict=True)
         return [
@@ -224,23 +182,9 @@ class Measurer:
         ]
 
     def _held_out_examples(self) -> tuple[list[dict[str, Any]], str]:
-        role = "test" if self.recipe.get("data.test") else "eval"
-        specs = [spec for _, spec in self.recipe.sources(role)]
-        if not specs:
-            return [], ""
-        source = self.prepared.sources(role)[0]
-        return self._examples(source, specs[0], None), next(iter(getattr(self.prepared, role)))
-
-    def _shot_pool(self) -> list[dict[str, Any]]:
-        return self._examples(self.prepared.sources("train")[0], self.recipe.sources("train")[0][1], SHOT_POOL)
-
-    def _examples(self, source: Any, spec: dict[str, Any], most: int | None) -> list[dict[str, Any]]:
-        examples = []
-        for row in source.rows():
-            if most is not None and len(examples) >= most:
-                break
-            examples.append(to_example(row.values, spec, row.where, self.recipe.path.parent))
-        return examples
+        """Of the first held-out source; empty where there is none."""
+        found = held_out_examples(self.recipe, self.prepared)
+        return next(((rows, name) for name, rows in found.items()), ([], ""))
 
     def _compares(self) -> bool:
         starts_from_one = self.recipe.get("model.name_or_path") is not None

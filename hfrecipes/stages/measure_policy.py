@@ -15,11 +15,11 @@ from hfrecipes.evaluation.intervals import Estimate, bootstrap_interval, proport
 from hfrecipes.evaluation.kl import kl_estimates, kl_of_completions
 from hfrecipes.evaluation.prompts import show_prompt
 from hfrecipes.models.mode import eval_mode
-from hfrecipes.stages.measure import BASE, SAMPLES, TUNED, Entries, Measurer
+from hfrecipes.stages.measure import BASE, TUNED, Measurer
+from hfrecipes.stages.measure_task import SAMPLES, Entries
 from hfrecipes.trainers.ppo.prompts import Prompt
 from hfrecipes.trainers.ppo.sampling import draw_uniforms, sample_completions
 from hfrecipes.trainers.ppo.scorers import Completed
-from hfrecipes.trainers.ppo.trainer import PPOTrainer
 
 NUM_PROMPTS = 200
 # Random numbers that no rollout and no evaluation during training draws: these count up and down from 0.
@@ -46,7 +46,7 @@ class _Answers:
 class PolicyMeasurer(Measurer):
     """Measures policies as they were trained: on prompts, drawing answers at the training's temperature."""
 
-    def take(self, trainer: PPOTrainer) -> None:
+    def take(self, trainer: Any) -> None:
         """Measures with the rewards, the reader of prompts and the sampling that this trainer has, which are loaded already."""
         self.trainer = trainer
 

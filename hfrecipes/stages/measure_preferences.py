@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from hfrecipes.data.formats import to_examples
+from hfrecipes.evaluation.generation import max_prompt_tokens
 from hfrecipes.evaluation.intervals import Estimate, bootstrap_interval
 from hfrecipes.evaluation.kl import kl_estimates, measure_kl
 from hfrecipes.evaluation.language_modeling import measure_loss
 from hfrecipes.evaluation.reward_quality import pair_accuracy
 from hfrecipes.objectives.answers import split_row
+from hfrecipes.recipe.judge_words import TAX
 from hfrecipes.recipe.stops import PoisonedRunError
-from hfrecipes.stages.measure import BASE, TASK, TUNED, Entries, Measurer
+from hfrecipes.stages.alignment_tax import measure_taxes, tax_entries, taxed_rows
+from hfrecipes.stages.measure import BASE, TUNED, Measurer
+from hfrecipes.stages.measure_task import DEFAULTS, Entries
+from hfrecipes.stages.win_rates import WinRates
 
 # trl.DPOConfig's own default.
 BETA = 0.1
@@ -28,28 +32,66 @@ _KL = ("kl_from_base", "kl_from_base_per_completion")
 class PreferenceMeasurer(Measurer):
     """As `Measurer`, on pairs of answers. The model is asked with the prompts; the chosen answers are the references."""
 
+    def refuse_unscorable(self, model: Any) -> None:
+        """As `Measurer`; loads the functions that judge answers, and the text that the price is measured on.
+
+        Raises:
+            RecipeError: where one cannot be had.
+        """
+        super().refuse_unscorable(model)
+        self._win_rates().load_functions()
+        self._taxed = taxed_rows(self.recipe, max_prompt_tokens(model, 0))
+
     def trained_and_base(self, model: Any, step: int) -> tuple[Entries, Entries]:
         """Entries of `evaluations` and `samples` for the trained model and the one it began as."""
         self.log_probabilities: dict[str, dict[str, np.ndarray]] = {BASE: {}, TUNED: {}}
         evaluations, samples = self.measure(model, TUNED, step)
         examples, name = self._held_out_examples()
+        duel = self._win_rates()
+        asked = [example["prompt"] for example in examples[: duel.num_prompts]]
+        self._answer(duel, model, TUNED, asked, name)
         with self._base(model) as base:
             # The base of an adapter is the model itself, which the measure switches off and on.
             own = base is model
             if not own:
-                evaluations += self._divergence(model, base, examples, name, step)
+                evaluations += self._divergence(model, base, examples, name, step) + self._tax(model, base, step)
+            self._answer(duel, base, BASE, asked, name)
             if self._compares():
                 more, base_samples = self.measure(base, BASE, 0)
                 evaluations, samples = more + evaluations, base_samples + samples
             else:
-                for name, dataset in self._held_out_sets().items():
-                    self._entries(base, dataset, BASE, name, 0)
+                for each, dataset in self._held_out_sets().items():
+                    self._entries(base, dataset, BASE, each, 0)
         if own:
-            evaluations += self._divergence(model, None, examples, name, step)
-        for name in self._held_out_sets():
-            found = self._beside_base(name, step)
-            evaluations += [{"model": TUNED, "dataset": name, **entry} for entry in found]
-        return evaluations, samples
+            evaluations += self._divergence(model, None, examples, name, step) + self._tax(model, None, step)
+        for each in self._held_out_sets():
+            found = self._beside_base(each, step)
+            evaluations += [{"model": TUNED, "dataset": each, **entry} for entry in found]
+        return evaluations + self._judged(duel, asked, model.device, name, step), samples
+
+    def _win_rates(self) -> WinRates:
+        return WinRates(self.recipe, self.tokenizer, self.batch_size)
+
+    def _answer(self, duel: WinRates, model: Any, label: str, prompts: list[Any], name: str) -> None:
+        if duel.is_asked_for:
+            with self._status(f"the {label} model answers {len(prompts)} prompts of {name} for its win rate"):
+                duel.take_answers(model, label, prompts)
+
+    def _judged(self, duel: WinRates, prompts: list[Any], device: Any, name: str, step: int) -> Entries:
+        """How often the trained model's answers are preferred; counts of wins are kept for the facts file."""
+        if not duel.is_asked_for:
+            return []
+        with self._status(f"judging the answers to {len(prompts)} prompts of {name}"):
+            entries, facts = duel.judge(TUNED, BASE, prompts, device, step)
+        self.more_facts["win_rates"] = [{"dataset": name, **each} for each in facts]
+        return [{"model": TUNED, "dataset": name, **entry} for entry in entries]
+
+    def _tax(self, model: Any, base: Any, step: int) -> Entries:
+        """What general text costs the policy more than its base, where the recipe names some."""
+        if not self.recipe.get(TAX):
+            return []
+        with self._status(f"measuring what {', '.join(self._taxed)} costs before and after"):
+            return tax_entries(measure_taxes(model, base, self._taxed, self.batch_size), step, BASE, TUNED)
 
     def _entries(self, model: Any, dataset: Any, label: str, name: str, step: int) -> Entries:
         """How often the chosen answer is the likelier one, by token; the sums are kept."""
@@ -65,7 +107,7 @@ class PreferenceMeasurer(Measurer):
         sums = -losses.nll.reshape(-1, 2)
         self.log_probabilities[label][name] = sums
         by_token = sums / np.maximum(losses.num_tokens.reshape(-1, 2), 1)
-        return [_entry("likelier_by_token", pair_accuracy(*by_token.T), "share", True, step)]
+        return [entry_of("likelier_by_token", pair_accuracy(*by_token.T), "share", True, step)]
 
     def _divergence(self, model: Any, base: Any, examples: list[dict[str, Any]], name: str, step: int) -> Entries:
         """How far the policy has moved, on answers that it draws itself to held-out prompts."""
@@ -73,7 +115,7 @@ class PreferenceMeasurer(Measurer):
         if not prompts:
             return []
         with self._status(f"measuring the divergence from the base on {len(prompts)} prompts of {name}"):
-            found = measure_kl(model, base, self.tokenizer, prompts, TASK["max_new_tokens"], self.batch_size)
+            found = measure_kl(model, base, self.tokenizer, prompts, DEFAULTS["max_new_tokens"], self.batch_size)
         if not found.num_tokens.any():
             return []
         estimates = [entry for entry in kl_estimates(found, step) if entry["metric"] in _KL]
@@ -85,23 +127,13 @@ class PreferenceMeasurer(Measurer):
         ratios = self.log_probabilities[TUNED][name] - self.log_probabilities[BASE][name]
         margins = beta * (ratios[:, 0] - ratios[:, 1])
         return [
-            _entry("pair_accuracy", pair_accuracy(*ratios.T), "share", True, step),
-            _entry("implicit_margin", bootstrap_interval(margins), "", True, step),
-            _entry("pair_log_loss", bootstrap_interval(np.logaddexp(0.0, -margins)), "nats/pair", False, step),
-            _entry("chosen_log_ratio", bootstrap_interval(ratios[:, 0]), "nats/answer", True, step),
+            entry_of("pair_accuracy", pair_accuracy(*ratios.T), "share", True, step),
+            entry_of("implicit_margin", bootstrap_interval(margins), "", True, step),
+            entry_of("pair_log_loss", bootstrap_interval(np.logaddexp(0.0, -margins)), "nats/pair", False, step),
+            entry_of("chosen_log_ratio", bootstrap_interval(ratios[:, 0]), "nats/answer", True, step),
         ]
 
-    def _examples(self, source: Any, spec: dict[str, Any], most: int | None) -> list[dict[str, Any]]:
-        """Prompts with their chosen answers; of a ranking the best one."""
-        examples = []
-        for row in source.rows():
-            if most is not None and len(examples) >= most:
-                break
-            first = to_examples(row.values, spec, row.where, self.recipe.path.parent)[0]
-            best = first["chosen"] if "chosen" in first else first["answers"][0]
-            examples.append({"prompt": first["prompt"], "completion": best})
-        return examples
 
-
-def _entry(metric: str, found: Estimate, unit: str, higher_is_better: bool, step: int) -> dict[str, Any]:
+def entry_of(metric: str, found: Estimate, unit: str, higher_is_better: bool, step: int) -> dict[str, Any]:
+    """A figure as it stands under `evaluations` in run.json, but for the model and the data set."""
     return {"metric": metric, **asdict(found), "unit": unit, "higher_is_better": higher_is_better, "step": step}

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -19,6 +19,7 @@ from hfrecipes.models.adapters import adapter_base
 from hfrecipes.models.integrity import refuse_damaged_model
 from hfrecipes.models.load import load_run_tokenizer
 from hfrecipes.models.merge import merge_adapter, refuse_unmergeable
+from hfrecipes.models.mtp.beside import FILE, heads_beside
 from hfrecipes.recipe.loader import Recipe, load_recipe
 from hfrecipes.recipe.manifest import write_manifest
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -45,12 +46,15 @@ class Merge:
         drift: How far it is from the model that was trained.
         dtype: Of its weights.
         text: What it was compared on.
+        heads: Kind and number of the heads of multi-token prediction that lie beside it as they lay beside the adapter; None
+            where there were none.
     """
 
     folder: Path
     drift: Drift
     dtype: str
     text: str
+    heads: dict[str, Any] | None = None
 
 
 def merge_run(
@@ -72,6 +76,7 @@ def merge_run(
     """
     run, folder = _place(path)
     refuse_unmergeable(folder)
+    heads = _heads_of(folder)
     recipe = _recipe_of(run, folder)
     out = out or _default_out(run, folder)
     if out.exists():
@@ -93,6 +98,9 @@ def merge_run(
     with _draft_of(out) as draft:
         merged.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
+        if heads:
+            # They were trained whole, and read what the adapted trunk gives: what the merged one gives too.
+            shutil.copyfile(folder / FILE, draft / FILE)
         del merged, trained
         gc.collect()
         drift = drift_between(before, loader.alone, log_probabilities(_read_back(draft), rows))
@@ -105,7 +113,7 @@ def merge_run(
         write_manifest(draft, merge={**facts, **asdict(drift)})
         draft.rename(out)
     sync_folder(out.parent)
-    return Merge(out, drift, _name_of(target), text)
+    return Merge(out, drift, _name_of(target), text, heads)
 
 
 def _place(path: Path) -> tuple[RunDir, Path]:
@@ -127,6 +135,13 @@ def _default_out(run: RunDir, folder: Path) -> Path:
     if folder == run.model or folder.resolve() == run.model:
         return run.path / "merged"
     return run.path / f"merged-{folder.name}" if _is_run(run) else folder.resolve().with_name(f"{folder.name}-merged")
+
+
+def _heads_of(folder: Path) -> dict[str, Any] | None:
+    try:
+        return heads_beside(folder)
+    except ValueError as error:
+        raise RecipeError(Problem(str(folder), str(error), "restore it from a copy, or run it again")) from None
 
 
 def _recipe_of(run: RunDir, folder: Path) -> Recipe | None:

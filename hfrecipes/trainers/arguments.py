@@ -13,7 +13,7 @@ from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import split_batch
 from hfrecipes.recipe.reward_words import WEIGHT, reward_specs
-from hfrecipes.recipe.source_list import COMPARING, PROMPTED
+from hfrecipes.recipe.source_list import COMPARING, GROUPED, LABELLED, PROMPTED
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
@@ -62,6 +62,9 @@ def build_arguments(
         # Rows arrive tokenised, labelled, truncated and packed; TRL refuses these words for rows that are.
         words = {key: value for key, value in words.items() if key not in PREPARED}
         words |= {"dataset_kwargs": {"skip_prepare_dataset": True}, "shuffle_dataset": False}
+    elif recipe.kind in LABELLED:
+        # TRL asks for it, since it pairs answers in the order of the file; here they are paired in each batch.
+        words["train_sampling_strategy"] = "sequential"
     elif recipe.kind in COMPARING:
         words = {key: value for key, value in words.items() if key not in PREPARED}
     elif recipe.kind in PROMPTED:
@@ -80,7 +83,10 @@ def _best_metric(recipe: Recipe, measured: tuple[str, ...]) -> str:
 
     That is the loss, which says nothing of how good a policy is: of one, it is the score less what divergence costs.
     """
-    kinds = ("objective", "score") if recipe.kind in PROMPTED else ("loss",)
+    kinds = ("loss",)
+    if recipe.kind in PROMPTED:
+        # TRL measures no divergence on held-out prompts.
+        kinds = ("score",) if recipe.kind in GROUPED else ("objective", "score")
     known = [f"eval_{name}_{kind}" for name in measured for kind in kinds]
     asked = recipe.get("training.metric_for_best_model", kinds[0])
     if not known:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from accelerate.utils import is_peft_model
 from trl import DPOTrainer
 
 from hfrecipes.objectives.answers import PairCollator
-from hfrecipes.recipe.stops import PoisonedRunError
+from hfrecipes.trainers.held_out import HeldOutLoss
 from hfrecipes.trainers.means import MeansOfTRL
 from hfrecipes.trainers.mixin import RecipeTrainerMixin
-
-# The copy of an incoming adapter that TRL makes for a reference.
-REFERENCE_ADAPTER = "ref"
-# How far the policy may be from its own copy before the first update, as a share of the answer's log-probability: what is
-# added up in another order differs in the last bits, of which float32 has 24, TF32 and float16 11, bfloat16 8.
-_ROUNDING = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 2e-2}
+from hfrecipes.trainers.reference_adapter import ReferenceLeftOut
+from hfrecipes.trainers.same_reference import SameReference
 
 
-class RecipeDPOTrainer(MeansOfTRL, RecipeTrainerMixin, DPOTrainer):
+class RecipeDPOTrainer(HeldOutLoss, ReferenceLeftOut, SameReference, MeansOfTRL, RecipeTrainerMixin, DPOTrainer):
     """Learns to prefer the better of two answers, measured against the model it began as.
 
     Features:
@@ -64,35 +57,6 @@ class RecipeDPOTrainer(MeansOfTRL, RecipeTrainerMixin, DPOTrainer):
         finally:
             self._precompute_model_hash = weights
 
-    def _refuse_other_reference(self) -> None:
-        """Before the first update the policy is what it is compared with.
-
-        Raises:
-            PoisonedRunError: the reference is another model.
-        """
-        noted = self._metrics["train"]
-        for side in ("chosen", "rejected"):
-            ratio = noted[f"rewards/{side}"][-1] / self.beta
-            log_probability = noted[f"logps/{side}"][-1]
-            if not abs(ratio) <= self._rounding() * max(abs(log_probability), 1.0):
-                raise PoisonedRunError(
-                    f"the reference is not the model that the training starts from: before the first update the {side} answers "
-                    f"have a log-ratio of {ratio:.4g} (at a log-probability of {log_probability:.4g}), where it has to be 0. "
-                    "To mend: take an adapter that begins without effect (method: lora with init_lora_weights: true), or "
-                    "adapter: null for full fine-tuning"
-                )
-
-    def _rounding(self) -> float:
-        dtypes = {parameter.dtype for parameter in self.model.parameters() if parameter.is_floating_point()}
-        dtypes |= {torch.bfloat16} if self.args.bf16 or self._is_quantized() else set()
-        dtypes |= {torch.float16} if self.args.fp16 or self.args.tf32 else set()
-        rounding = max(_ROUNDING.get(dtype, 0.0) for dtype in dtypes)
-        # An adapter that has taken a part of the base gives it back with rounding.
-        return 10 * rounding if self.ref_model is not None and is_peft_model(self.model) else rounding
-
-    def _is_quantized(self) -> bool:
-        return any(getattr(self.model, f"is_loaded_in_{bits}bit", False) for bits in (4, 8))
-
     # Guards
 
     @property
@@ -111,17 +75,16 @@ class RecipeDPOTrainer(MeansOfTRL, RecipeTrainerMixin, DPOTrainer):
         else:
             loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         self._note_lengths(inputs["completion_mask"], "train" if training else "eval")
-        if training and self._is_first() and self.args.disable_dropout:
-            self._refuse_other_reference()
         return loss
-
-    def _is_first(self) -> bool:
-        return self.state.global_step == 0 and self._micro == (1, 0)
 
     def _note_lengths(self, completion_mask: torch.Tensor, mode: str) -> None:
         chosen, rejected = self.accelerator.gather(completion_mask.sum(dim=1).float()[None]).chunk(2, dim=1)
         for side, lengths in (("chosen", chosen), ("rejected", rejected)):
             self._metrics[mode][f"lengths/{side}"].append(float(lengths.mean()))
+
+    def held_out_weight(self, inputs: dict[str, Any]) -> int:
+        """The pairs of a batch. (A part of the loss that is a mean over tokens stays one of each batch.)"""
+        return len(inputs["input_ids"]) // 2
 
     def _with_sft(self, model: Any, inputs: dict[str, Any], tokens: torch.Tensor) -> torch.Tensor:
         """TRL's losses, of which `sft` is a mean over the tokens of a micro-batch: taken over those of the step instead."""
@@ -146,16 +109,6 @@ class RecipeDPOTrainer(MeansOfTRL, RecipeTrainerMixin, DPOTrainer):
         counts = [batch["completion_mask"].chunk(2)[0][:, 1:].sum() for batch in batch_samples]
         return self.accelerator.gather(torch.stack(counts).sum().to(device)[None]).sum()
 
-    # What is saved
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        if is_peft_model(model) and REFERENCE_ADAPTER in model.peft_config:
-            state = model.state_dict() if state_dict is None else state_dict
-            state_dict = {name: tensor for name, tensor in state.items() if f".{REFERENCE_ADAPTER}." not in name}
-        with _without_reference(model):
-            super()._save(output_dir, state_dict)
-
 
 class _Recorded:
     """A model that remembers the log-probabilities of its last call."""
@@ -168,18 +121,6 @@ class _Recorded:
         outputs = self.model(**inputs)
         self.log_probs = outputs.log_probs
         return outputs
-
-
-@contextlib.contextmanager
-def _without_reference(model: Any) -> Iterator[None]:
-    """Hides the adapter that is the reference from peft, which saves all that it knows."""
-    known = model.peft_config if is_peft_model(model) else {}
-    reference = known.pop(REFERENCE_ADAPTER, None)
-    try:
-        yield
-    finally:
-        if reference is not None:
-            known[REFERENCE_ADAPTER] = reference
 
 
 def copy_for_reference(model: Any) -> Any:

@@ -18,3 +18,20 @@ class MeansOfTRL:
         for name, values in saved["metrics"].items():
             self._metrics["train"][name] = values
         self._total_train_tokens = saved["tokens"]
+
+
+class NamedHeldOut:
+    """Comes before `MeansOfTRL`: figures of held-out rows are called after their data set, which TRL does for the loss alone."""
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if not self.model.training:
+            noted, prefix = self._metrics["eval"], held_out_prefix(logs).removeprefix("eval_")
+            for key in list(noted):
+                noted[prefix + key] = noted.pop(key)
+        super().log(logs, start_time)
+
+
+def held_out_prefix(logs: dict[str, float]) -> str:
+    """What stands before the names of figures of the data set that was measured, as in `eval_` or `eval_python_code/test_`."""
+    loss = next((key for key in logs if key.startswith("eval_") and key.endswith("_loss")), "eval_loss")
+    return loss.removesuffix("loss")

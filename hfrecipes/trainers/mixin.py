@@ -21,6 +21,7 @@ from hfrecipes.data.mixture.plan import MixturePlan
 from hfrecipes.models.peft_methods import save_prompt_network
 from hfrecipes.recipe.manifest import MANIFEST, write_manifest
 from hfrecipes.recipe.stops import DiskFullError
+from hfrecipes.trainers.decay import left_alone
 from hfrecipes.trainers.disk import (
     estimate_model_bytes,
     explain_full_disk,
@@ -49,6 +50,8 @@ class RecipeTrainerMixin(GuardedTrainer, ResumableTrainer):
     evaluation_seconds = 0.0
     # Which row of which source is sample n, for data that are mixed; the rows of the sources follow each other.
     mixture_plan: MixturePlan | None = None
+    # What weight decay leaves alone, see `trainers/decay.py`; None is transformers' own choice.
+    no_decay: list[str] | None = None
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         nested, began = getattr(self, "_evaluating", False), time.monotonic()
@@ -93,6 +96,12 @@ class RecipeTrainerMixin(GuardedTrainer, ResumableTrainer):
     def _get_dataloader(self, *args: Any, **kwargs: Any) -> Any:
         # Ctrl-C and schedulers signal a whole group of processes; without its workers no step could be finished.
         return shield_workers(super()._get_dataloader(*args, **kwargs))
+
+    def get_decay_parameter_names(self, model: Any) -> list[str]:
+        if self.no_decay is None:
+            return super().get_decay_parameter_names(model)
+        alone = left_alone(model, self.no_decay)
+        return [name for name, _ in model.named_parameters() if name not in alone]
 
     def try_out(self) -> None:
         """Builds what `train` begins with, so that what the libraries refuse is known before; the optimizer is kept.

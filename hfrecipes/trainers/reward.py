@@ -15,6 +15,7 @@ from hfrecipes.evaluation.rewards import score_rows
 from hfrecipes.models.reward import Normalisation, heads_of, note_normalisation, write_beside_adapter
 from hfrecipes.objectives.answers import RankingCollator, split_row
 from hfrecipes.objectives.preference import ranking_losses
+from hfrecipes.trainers.held_out import HeldOutLoss
 from hfrecipes.trainers.means import MeansOfTRL
 from hfrecipes.trainers.mixin import RecipeTrainerMixin
 from hfrecipes.trainers.soundness import unsound_reward
@@ -25,7 +26,7 @@ LARGEST_REWARD = 1e4
 REFERENCE_ROWS = 1024
 
 
-class RecipeRewardTrainer(MeansOfTRL, RecipeTrainerMixin, RewardTrainer):
+class RecipeRewardTrainer(HeldOutLoss, MeansOfTRL, RecipeTrainerMixin, RewardTrainer):
     """Learns which of the answers to a prompt is better, from rows in which they stand side by side.
 
     Features:
@@ -83,6 +84,10 @@ class RecipeRewardTrainer(MeansOfTRL, RecipeTrainerMixin, RewardTrainer):
         self._note(rewards.detach(), found.accuracies, found.margins, inputs["attention_mask"])
         loss = found.losses.mean()
         return (loss, outputs) if return_outputs else loss
+
+    def held_out_weight(self, inputs: dict[str, Any]) -> int:
+        """The prompts of a batch."""
+        return len(inputs["ranks"])
 
     @torch.no_grad()
     def _note(self, rewards: Any, accuracies: Any, margins: Any, attention_mask: Any) -> None:

@@ -106,6 +106,8 @@ COLUMNS = {
     "python_docstrings": ("prompt", "completion"),
     "python_preferences": ("prompt", "chosen", "rejected"),
     "python_rankings": ("prompt", "answers", "ranks"),
+    "python_flaws": ("prompt", "chosen", "rejected"),
+    "python_instructions": ("prompt", "completion", "family", "kind"),
 }
 
 

@@ -118,10 +118,12 @@ def test_drift_is_none_for_the_same_model_and_the_whole_effect_for_the_base() ->
 
 def test_the_tax_is_what_general_prose_costs_more(tokenizer, tmp_path) -> None:
     tokenizer.save_pretrained(tmp_path)
-    rows = general_rows(Tokenizer.load(str(tmp_path)), num_passages=6, length=32)
+    texts = (f"Sentence {number} of some prose, and what follows it." for number in range(9))
+    rows = general_rows(texts, Tokenizer.load(str(tmp_path)), num_passages=6, length=32)
+    assert next(texts).startswith("Sentence 6")
     assert len(rows) >= 6 and all(len(row["input_ids"]) <= 32 for row in rows)
-    change = change_of(measure_tax(adapted(), None, rows))
-    apart = change_of(measure_tax(adapted(), build_model("llama"), rows))
+    change = change_of(measure_tax(adapted(), None, rows, "prose"))
+    apart = change_of(measure_tax(adapted(), build_model("llama"), rows, "prose"))
     assert change["before"]["value"] == pytest.approx(apart["before"]["value"], rel=1e-5)
     assert change["change"]["value"] == pytest.approx(change["after"]["value"] - change["before"]["value"])
-    assert change["change"]["value"] != 0 and change_of(measure_tax(adapted(), adapted(), rows))["change"]["value"] == 0
+    assert change["change"]["value"] != 0 and change_of(measure_tax(adapted(), adapted(), rows, "prose"))["change"]["value"] == 0

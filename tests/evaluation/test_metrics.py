@@ -39,6 +39,27 @@ def test_docstring_f1_agrees_with_brute_force(prediction, reference):
     assert scores.docstring_f1(prediction, reference) == pytest.approx(brute_force_f1(prediction, reference))
 
 
+@pytest.mark.parametrize(
+    ("prediction", "reference", "expected"),
+    [
+        ("4", "2 + 2 makes 4.\n#### 4", 1.0),
+        ("2 + 2 makes 5.\n#### 4.0", "4", 1.0),
+        ("The sum is 4", "4", 0.0),
+        ("First add.\n4", "4", 1.0),
+        ("Answer: yes", "Yes.", 1.0),
+        ("The answer is: no", "yes", 0.0),
+        ("#### 3\n#### 4\nand so on", "4", 1.0),
+        ("####", "4", 0.0),
+        ("答案：北京", "#### 北京", 1.0),
+        ("$1,000", "1000", 1.0),
+        ("a, b", "a, b", 1.0),
+        ("a, b, c", "a, b", 0.0),
+    ],
+)
+def test_answer_match_reads_the_final_answer_with_or_without_reasoning(prediction, reference, expected):
+    assert scores.answer_match(prediction, reference) == expected
+
+
 def test_docstring_f1_reads_words_of_the_first_line():
     assert scores.docstring_f1('\n  """Open A file_name."""\nand more words', "open a file name") == 1.0
     assert scores.docstring_f1("", "open") == 0.0
@@ -206,7 +227,7 @@ def test_a_folder_that_evaluate_can_load(tmp_path, monkeypatch):
     ("name", "words"),
     [
         ("docstring_f2", "my.yaml:9: error: 'docstring_f2' is not a metric .did you mean docstring_f1"),
-        ("zzz", "known: chrf"),
+        ("zzz", "known: answer_match, chrf"),
         ("no_such_module:Metric", "my.yaml:9: error: no_such_module cannot be imported"),
         ("mine:Missing", "has no function Missing"),
         ("mine:nothing", "mine:nothing is not a class of metrics"),

@@ -34,10 +34,17 @@ def planned(tmp_path: Path, *overrides: str) -> dict:
 
 def test_the_defaults_are_those_of_the_config() -> None:
     from hfrecipes.recipe import resolve as resolving
+    from hfrecipes.recipe.answer_words import ANSWER_LENGTHS, NUM_GENERATIONS, PRICES
+    from hfrecipes.trainers.groups.config import RecipeGRPOConfig, RecipeRLOOConfig
     from hfrecipes.trainers.ppo.config import PPOConfig
 
+    classes = {"ppo": PPOConfig, "grpo": RecipeGRPOConfig, "rloo": RecipeRLOOConfig}
+    for kind, cls in classes.items():
+        known = {field.name: field.default for field in dataclasses.fields(cls)}
+        for word, default in (ANSWER_LENGTHS[kind], PRICES[kind]):
+            assert known[word] == default
+        assert known.get("num_generations") == NUM_GENERATIONS.get(kind)
     known = {field.name: field.default for field in dataclasses.fields(PPOConfig)}
-    assert (known["response_length"], known["kl_coef"]) == (policy.RESPONSE_LENGTH, policy.KL_COEF)
     assert (known["local_rollout_forward_batch_size"], known["value"]) == (policy.FORWARD_BATCH, policy.VALUE)
     assert known["num_ppo_epochs"] == resolving.NUM_PPO_EPOCHS
     assert known["num_mini_batches"] == resolving.NUM_MINI_BATCHES
@@ -78,6 +85,59 @@ def test_drawing_and_scoring_are_counted_once_for_all_passes(
     assert rollouts is not None and (rollouts.answers, rollouts.steps) == (16, 6)
     found = policy.policy_flops(recipe, TokenFlops(1.0, 2.0), rollouts)
     assert (found.forward, found.backward) == (pytest.approx(forward), pytest.approx(backward))
+
+
+GROUPS = """\
+{per_device_train_batch_size: 4, global_batch_size: 8, num_generations: 4, steps_per_generation: 6, num_iterations: 2,
+ max_completion_length: 16, max_prompt_length: 48}"""
+
+
+@pytest.mark.parametrize("kind", ["grpo", "rloo"])
+def test_groups_are_planned_as_their_trainers_count_them(kind: str, tmp_path: Path) -> None:
+    from hfrecipes.trainers.groups.config import RecipeGRPOConfig, RecipeRLOOConfig
+
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    words = [f"kind={kind}", f"training={GROUPS}"]
+    recipe = load_recipe(tmp_path / "r.yaml", words)
+    rollouts = policy.rollout_plan(recipe, BatchSplit(8, 4, 2))
+    said = {key: value for key, value in recipe.get("training").items() if key != "global_batch_size"}
+    cls = {"grpo": RecipeGRPOConfig, "rloo": RecipeRLOOConfig}[kind]
+    args = cls(output_dir=str(tmp_path), gradient_accumulation_steps=2, use_cpu=True, bf16=False, **said)
+    # 24 answers are drawn at a time, and learnt from twice in steps of eight.
+    assert (rollouts.answers, rollouts.steps, rollouts.drawn) == (24, 6, 24)
+    assert (args.rollout_size, args.steps_per_rollout, args.generation_batch_size) == (24, 6, 24)
+    # 40 prompts have 160 answers: seven rollouts.
+    plan = planned(tmp_path, *words, "training.num_train_epochs=1")
+    assert plan["steps"] == 42 and plan["batch"]["row_tokens"] == 64
+    assert plan["epochs"] == pytest.approx(42 * 8 / 2 / 4 / 40)
+    memory, total = plan["memory"], plan["parameters"]["total"]
+    assert memory["values"] == 0 and memory["reference"] == (4 * total if kind == "rloo" else 0)
+    assert memory["rollout"] == 24 * (16 * 64 + 4 * 2 * 16) + 24 * 64 * 2 * 2 * 32 * 4
+
+
+def test_a_step_that_needs_several_generations_is_a_rollout(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    words = ["kind=grpo", f"training={GROUPS}", "training.steps_per_generation=1", "training.num_iterations=1"]
+    rollouts = policy.rollout_plan(load_recipe(tmp_path / "r.yaml", words), BatchSplit(8, 4, 2))
+    assert (rollouts.answers, rollouts.steps, rollouts.drawn) == (8, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "forward"),
+    [
+        # Learnt from at once: drawing alone is added, and the reference.
+        (["kind=grpo"], 2.0),
+        (["kind=grpo", "training.beta=0.1"], 3.0),
+        (["kind=grpo", "training.num_iterations=2"], 1 + 2 / 2),
+        (["kind=rloo"], 4.0),
+    ],
+)
+def test_what_a_group_costs(words: list[str], forward: float, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    recipe = load_recipe(tmp_path / "r.yaml", ["training={num_generations: 4, global_batch_size: 8}", *words])
+    rollouts = policy.rollout_plan(recipe, BatchSplit(8, 8, 1))
+    found = policy.policy_flops(recipe, TokenFlops(1.0, 2.0), rollouts)
+    assert (found.forward, found.backward) == (pytest.approx(forward), 2)
 
 
 def test_memory_has_the_reference_the_values_and_the_rollout(tmp_path: Path) -> None:

@@ -49,6 +49,12 @@ def test_the_darker_a_cell_the_more_was_found() -> None:
     assert "log-probability -1.5" in cells[0].find("title").text
 
 
+def test_headings_are_numbers_alone_so_that_they_fit_beside_each_other_on_a_telephone() -> None:
+    (_, svg), _ = needle_maps({"needles": [*CELLS, cell("en", 0.0, 131072, 1)]})
+    texts = ElementTree.fromstring(svg).findall("text")
+    assert [text.text for text in texts if text.get("y") == "16"] == ["depth", "256", "1,024", "131,072"]
+
+
 @pytest.mark.parametrize(
     "needles",
     [

@@ -23,12 +23,16 @@ REMOVED = {"warmup_ratio", "logging_dir", "evaluation_strategy", "max_seq_length
 def classes() -> dict[str, type]:
     import peft
     from transformers import TrainingArguments
-    from trl import DPOConfig, RewardConfig, SFTConfig
+    from trl import DPOConfig, GRPOConfig, KTOConfig, RewardConfig, RLOOConfig, SFTConfig
 
+    from hfrecipes.trainers.groups.config import RecipeGRPOConfig, RecipeRLOOConfig
+    from hfrecipes.trainers.orpo.config import ORPOConfig
     from hfrecipes.trainers.ppo.config import PPOConfig
 
     adapters = [getattr(peft, name) for name in adapter_words.PEFT_CONFIGS.values()]
-    return {cls.__name__: cls for cls in (TrainingArguments, SFTConfig, RewardConfig, DPOConfig, PPOConfig, *adapters)}
+    groups = (KTOConfig, ORPOConfig, GRPOConfig, RLOOConfig, RecipeGRPOConfig, RecipeRLOOConfig)
+    trained = (TrainingArguments, SFTConfig, RewardConfig, DPOConfig, PPOConfig, *groups)
+    return {cls.__name__: cls for cls in (*trained, *adapters)}
 
 
 @pytest.fixture(scope="module")

@@ -47,3 +47,18 @@ def write_all(folder: Path) -> None:
     for name, numbers in {"prompts": range(22), "asked": range(30, 37)}.items():
         rows = [{"prompt": f"What is {n} times 3?", "factor": 1.0 + n % 2} for n in numbers]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+# Six answers are drawn at a time: two prompts, learnt from twice in steps of four, so that a rollout is three steps.
+GROUPS = (
+    "{learning_rate: 2.0e-3, num_generations: 3, generation_batch_size: 6, num_iterations: 2, global_batch_size: 4, "
+    "per_device_train_batch_size: 2, per_device_eval_batch_size: 3, max_steps: 8, logging_steps: 1, save_steps: 2, "
+    "eval_strategy: 'no', max_completion_length: 6, beta: 0.1}"
+)
+
+
+def write_groups(folder: Path) -> None:
+    """Recipes of GRPO and RLOO on the same rows and rewards."""
+    for kind in ("grpo", "rloo"):
+        text = PPO.replace("kind: ppo", f"kind: {kind}").replace(TRAINING, GROUPS)
+        (folder / f"{kind}.yaml").write_text(text)

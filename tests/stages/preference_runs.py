@@ -40,6 +40,20 @@ data: {PAIRS}
 training: {TRAINING.replace("MORE", "")}
 evaluation: {{samples: 1}}
 """,
+    "kto.yaml": f"""
+kind: kto
+model: {{name_or_path: runs/base/model}}
+data: {{train: [{{path: pairs.jsonl}}, {{path: judged.jsonl}}], eval: [{{path: held-out.jsonl}}]}}
+training: {TRAINING.replace("MORE", "")}
+evaluation: {{samples: 1}}
+""",
+    "orpo.yaml": f"""
+kind: orpo
+model: {{name_or_path: runs/base/model}}
+data: {PAIRS}
+training: {TRAINING.replace("MORE", "")}
+evaluation: {{samples: 1}}
+""",
 }
 QUIET = RunOptions(quiet=True)
 
@@ -62,8 +76,15 @@ def write_all(folder: Path) -> None:
         for n in range(5)
     ]
     held_out = [{"prompt": f"So {n}?", "chosen": answers[n], "rejected": f" {n}?"} for n in range(30, 37)]
+    judged = [{"prompt": f"And {n}?", "completion": f" {n * 3}", "label": n % 3 > 0} for n in range(9)]
     text = [{"text": f"What is {n} times 3? It is {n * 3}. " * 3} for n in range(12)]
-    for name, rows in {"pairs": pairs, "rankings": rankings, "held-out": held_out, "text": text}.items():
+    for name, rows in {
+        "pairs": pairs,
+        "rankings": rankings,
+        "held-out": held_out,
+        "judged": judged,
+        "text": text,
+    }.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -9,17 +9,18 @@ import torch
 from safetensors.torch import load_file
 
 from hfrecipes import RunOptions, build, run
+from hfrecipes.models.mtp.beside import FILE
 from hfrecipes.recipe.rundir import RunDir
 from tests.stages.test_mtp_bases import FOUR_BITS, LORA, plain, recipe_of
 from tests.trainers.test_resume import StopAt
 
 __all__ = ["plain"]
-WITHOUT_HEADS = "objective=null"
+EIGHT_BITS, WITHOUT_HEADS = "quantization={load_in_8bit: true}", "objective=null"
 
 
-@pytest.mark.parametrize("bits", [FOUR_BITS, "quantization={load_in_8bit: true}"])
-def test_a_cut_run_is_the_whole_run(bits: str, plain: Path, tmp_path: Path) -> None:
-    options, words = RunOptions(runs_dir=tmp_path / "runs", quiet=True), [LORA, bits, WITHOUT_HEADS]
+@pytest.mark.parametrize("words", [[FOUR_BITS, WITHOUT_HEADS], [EIGHT_BITS, WITHOUT_HEADS], [EIGHT_BITS]])
+def test_a_cut_run_is_the_whole_run(words: list[str], plain: Path, tmp_path: Path) -> None:
+    options, words = RunOptions(runs_dir=tmp_path / "runs", quiet=True), [LORA, *words]
     session = build(recipe_of(plain, tmp_path, *words, "name=cut"), options=options)
     session.trainer.add_callback(StopAt(3))
     with pytest.raises(KeyboardInterrupt):
@@ -28,5 +29,7 @@ def test_a_cut_run_is_the_whole_run(bits: str, plain: Path, tmp_path: Path) -> N
     cut = RunDir(run(recipe_of(plain, tmp_path, *words, "name=cut"), options=resumed))
     whole = RunDir(run(recipe_of(plain, tmp_path, *words, "name=whole"), options=options))
     assert cut.facts()["warnings"][-1].startswith("resumed from checkpoint-2")
-    weights = [load_file(each.model / "adapter_model.safetensors") for each in (cut, whole)]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
+    files = ["adapter_model.safetensors"] + [FILE] * (WITHOUT_HEADS not in words)
+    for file in files:
+        weights = [load_file(each.model / file) for each in (cut, whole)]
+        assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])

@@ -95,11 +95,6 @@ class Drafter:
         self.caches = [DynamicCache(config=config) for _ in range(len(self.heads))]
 
     @property
-    def again(self) -> int:
-        """How many accepted tokens are run again in the next window."""
-        return 0
-
-    @property
     def cost(self) -> float:
         """What a head adds to a pass, as a share of the trunk's part: itself, the output matrix, and one more token."""
         head = sum(weight.numel() for weight in self.heads.parameters()) / len(self.heads)
@@ -133,7 +128,8 @@ class Drafter:
         """Goes on with so many places of the caches."""
 
     def select(self, rows: Tensor) -> None:
-        """Goes on with some rows."""
+        """Goes on with some rows: those that stand at these places of the batch."""
+        self.rows = len(rows)
 
     def _call(self, head: int, seen: Pass) -> LayerCall:
         return LayerCall.of(*seen.call, cache=self.caches[head])
@@ -182,6 +178,7 @@ class ParallelDrafter(Drafter):
             self._unread.settle(length, min((_places(cache) for cache in self.caches), default=length))
 
     def select(self, rows: Tensor) -> None:
+        super().select(rows)
         if self._unread is not None:
             self._unread.select(rows)
 
@@ -197,13 +194,11 @@ class ParallelDrafter(Drafter):
 class ChainedDrafter(Drafter):
     """Heads of which each reads the one before, and its draft.
 
-    The deepest reads drafts at as many of the last places as there are heads before it. When those are rejected, its states
-    there are of tokens that were never written; so these places are run again in the next window.
+    The deeper ones have read drafts at the last places, one more each. Where those were rejected, their states there are of
+    tokens that were never written, and stay so. That makes no output wrong, since the trunk judges every draft, and hardly a
+    draft: to run these places again gained 0.006 tokens a pass on a Llama of 1.1 million parameters over bytes with three
+    heads, and cost a twelfth of the time.
     """
-
-    @property
-    def again(self) -> int:
-        return max(len(self.caches) - 1, 0)
 
     def draft(self, seen: Pass, start: int, window: Tensor, ends: Tensor, following: Tensor, asked: Asked) -> None:
         rows, width = torch.arange(len(window), device=window.device), window.shape[1]

@@ -80,16 +80,17 @@ class Loop:
                 if not going_on:
                     break
                 self._draft(seen, window, places, going_on)
-                again = min(self.drafter.again, self.texts.prompt)
-                self._settle(held, places, again)
+                self._settle(held, places)
                 self._tidy()
                 self._select(going_on)
-                places = self.texts.last_places(self.rows, again + 1)
+                places = self.texts.last_places(self.rows, 1)
         self.stream.end()
+        if len(self.texts.lengths) == 1:
+            self._leave_cache(held, places)
         self.acceptance.tokens = sum(length - self.texts.prompt for length in self.texts.lengths)
         if not self.config.return_dict_in_generate:
             return self.texts.settled()
-        return self._result(held, places)
+        return self._result()
 
     def _window(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens that the trunk has not seen, drafts last: and which of them are text, `(rows, width)` each."""
@@ -188,11 +189,11 @@ class Loop:
             self.drafter.draft(seen, self.slots.length, window, ends, following, asked)
         self.drafts, self.proposed = proposer.drafts, proposer.chances
 
-    def _settle(self, held: Tensor, places: Tensor, again: int) -> None:
-        """Leaves in the caches what was accepted, but for the last token, which is new to them, and those that run again."""
-        lengths = [self.texts.lengths[row] for row in self.rows]
+    def _settle(self, held: Tensor, places: Tensor) -> None:
+        """Leaves in the caches what was accepted, but for the last token, which is new to them."""
         starts = places[:, 0].tolist()
-        self.slots.settle(held, [length - 1 - again - start for length, start in zip(lengths, starts, strict=True)])
+        lengths = [self.texts.lengths[row] for row in self.rows]
+        self.slots.settle(held, [length - 1 - start for length, start in zip(lengths, starts, strict=True)])
 
     def _tidy(self) -> None:
         """Drops what the heads have all read, and closes gaps once they are many."""
@@ -209,26 +210,29 @@ class Loop:
             slots = self._slots_of(rows)
             self.slots.select(slots)
             self.drafter.select(slots)
+            # A draft for few rows is cheap: those that come last get longer ones.
+            self.length.cost = self.drafter.cost
             self.rows = rows
 
     def _slots_of(self, rows: list[int]) -> Tensor:
         wanted = set(rows)
         return torch.tensor([slot for slot, row in enumerate(self.rows) if row in wanted], device=self.drafts.device)
 
-    def _result(self, held: Tensor, places: Tensor) -> MTPGenerateOutput:
+    def _leave_cache(self, held: Tensor, places: Tensor) -> None:
+        """Leaves of a single text what `generate` would have: the cache may be the caller's."""
+        # The heads have not read the last window: their caches are done with.
+        self.slots.caches = [self.cache]
+        self._settle(held, places)
+        self.slots.own()
+
+    def _result(self) -> MTPGenerateOutput:
         sequences = self.texts.settled()
         steps = sequences.shape[1] - self.texts.prompt
-        cache = None
-        if len(sequences) == 1:
-            # The heads have not read the last window: their caches are done with.
-            cache, self.slots.caches = self.cache, [self.cache]
-            self._settle(held, places, 0)
-            self.slots.own()
         return MTPGenerateOutput(
             sequences=sequences,
             scores=None if self.scores is None else self.scores.steps(steps),
             logits=None if self.logits is None else self.logits.steps(steps),
-            past_key_values=cache,
+            past_key_values=self.cache if len(sequences) == 1 else None,
             acceptance=self.acceptance,
         )
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Dead places cost attention; closing the gaps costs a copy of the cache. They are closed when they are a quarter, and not a few.
-_DEAD_SHARE = 4
-_FEW_DEAD = 32
+# Dead places cost attention; closing the gaps costs a copy of the cache. They are closed when they are an eighth, and not a few.
+_DEAD_SHARE = 8
+_FEW_DEAD = 16
 
 
 def most_slots(tokens: int, width: int) -> int:

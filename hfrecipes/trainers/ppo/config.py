@@ -49,7 +49,7 @@ class PPOConfig(TrainingArguments):
     top_p: float = field(
         default=1.0, metadata={"help": "Sample among the fewest tokens of this probability; 1 among all."}
     )
-    stop_token: str | None = field(
+    stop_token: Literal["eos"] | None = field(
         default="eos", metadata={"help": "eos: completions end there; None: they end at no token."}
     )
     stop_token_id: int | None = field(default=None, metadata={"help": "Completions end at this token instead."})
@@ -65,7 +65,7 @@ class PPOConfig(TrainingArguments):
         default=1.0, metadata={"help": "Taken from the score of a completion that does not end."}
     )
     missing_eos_score: float | None = field(default=None, metadata={"help": "Takes the place of that score instead."})
-    score_normalization: str = field(
+    score_normalization: Literal["none", "reference", "running"] = field(
         default="none",
         metadata={
             "help": "none; reference: by mean and deviation of the first rollout's scores; running: of all so far."
@@ -80,7 +80,7 @@ class PPOConfig(TrainingArguments):
     )
 
     kl_coef: float = field(default=0.05, metadata={"help": "What each nat of divergence from the reference costs."})
-    kl_estimator: str = field(
+    kl_estimator: Literal["k1", "k2", "k3"] = field(
         default="k1", metadata={"help": "k1, k2 or k3: how divergence is estimated from one sampled token."}
     )
     adaptive_kl: bool = field(
@@ -141,6 +141,15 @@ class PPOConfig(TrainingArguments):
     def minibatch_size(self) -> int:
         """Completions of one optimizer step, over all processes."""
         return self.train_batch_size * self.gradient_accumulation_steps * self.world_size
+
+    @property
+    def passes(self) -> int:
+        """Times that each answer is learnt from."""
+        return self.num_ppo_epochs
+
+    @property
+    def answers_of_a_prompt(self) -> int:
+        return 1
 
     @property
     def rollout_size(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -13,14 +14,15 @@ from hfrecipes.trainers.ppo.config import PPOConfig
 from hfrecipes.trainers.ppo.losses import policy_losses, value_losses
 from hfrecipes.trainers.ppo.rollout import Minibatches, Rollout
 from hfrecipes.trainers.ppo.watching import UPDATE_FIGURES, update_figures, update_sums
+from hfrecipes.trainers.whole_rollouts import WholeRollouts
 
 
-class PPOLoop(Trainer):
+class PPOLoop(WholeRollouts, Trainer):
     """Serves micro-batches from rollouts. Who makes them says so in `make_rollout`.
 
     Features:
         * a step is a minibatch, whose gradient is weighted by tokens, however it is cut into micro-batches and processes;
-        * evaluations and saves wait for the end of a rollout, so that a resumed run begins with a whole one;
+        * a rollout that is begun is finished, see `WholeRollouts`;
         * with `target_kl`, the rest of a rollout's steps are left out once the policy has moved that far.
     """
 
@@ -32,7 +34,6 @@ class PPOLoop(Trainer):
     _minibatches: Minibatches | None = None
     # Whether the rest of this rollout's steps is left out, and whether the last one was.
     _left_out = _was_left_out = False
-    _waiting: tuple[bool, bool] = (False, False)
     # Sums of micro-batches since the last log call, and since the last minibatch ended.
     _update_sums: Tensor | float = 0.0
     _minibatch_sums: Tensor | float = 0.0
@@ -42,11 +43,6 @@ class PPOLoop(Trainer):
         """Completions of the next prompts, with advantages, of all processes."""
         raise NotImplementedError
 
-    @property
-    def rollouts_done(self) -> int:
-        """Whole rollouts that were learnt from."""
-        return self.state.global_step // self.args.steps_per_rollout
-
     # Steps
 
     def get_train_dataloader(self) -> DataLoader:
@@ -55,15 +51,6 @@ class PPOLoop(Trainer):
         count = rollouts * self.args.steps_per_rollout * self.args.gradient_accumulation_steps
         self._get_train_sampler()
         return DataLoader(range(count), batch_size=1, collate_fn=_slot)
-
-    def set_initial_training_values(self, args: Any, dataloader: DataLoader) -> tuple[Any, ...]:
-        """With whole rollouts: a last one that is begun is finished. Samples are completions, whatever is learnt from each."""
-        *values, max_steps = super().set_initial_training_values(args, dataloader)
-        steps = self.args.steps_per_rollout
-        max_steps = -(-max_steps // steps) * steps
-        # Epochs, steps of one, examples, samples, batch, micro-batches of an epoch.
-        values[2], values[3] = len(self.train_dataset), max_steps // steps * self.args.rollout_size
-        return (*values, max_steps)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         epoch, minibatch, place = self._place(int(inputs["slot"]))
@@ -155,22 +142,12 @@ class PPOLoop(Trainer):
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Of one micro-batch forwards and backwards; those of generation are not in it."""
-        return 6 * self._tokens_read * self.model.num_parameters(exclude_embeddings=True) if self._tokens_read else 0
+        return 6 * self._tokens_read * self._parameters if self._tokens_read else 0
 
-    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        """Evaluations and saves that come in the middle of a rollout wait for its end."""
-        control = self.control
-        evaluate, save = (
-            now or before
-            for now, before in zip((control.should_evaluate, control.should_save), self._waiting, strict=True)
-        )
-        if self.state.global_step % self.args.steps_per_rollout:
-            self._waiting = evaluate, save
-            control.should_evaluate = control.should_save = False
-        else:
-            self._waiting = False, False
-            control.should_evaluate, control.should_save = evaluate, save
-        super()._maybe_log_save_evaluate(*args, **kwargs)
+    @functools.cached_property
+    def _parameters(self) -> int:
+        """Those that take part in products. Counted once: with adapters, to go through all modules at each step is felt."""
+        return self.model.num_parameters(exclude_embeddings=True)
 
 
 def _slot(numbers: list[int]) -> dict[str, int]:

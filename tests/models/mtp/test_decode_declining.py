@@ -75,6 +75,17 @@ def test_caches_of_the_user_serve_when_they_are_empty(reasons: pytest.LogCapture
     assert torch.equal(mtp_generate(model, ids, past_key_values=fixed, max_new_tokens=15), again)
 
 
+def test_a_cache_of_the_user_holds_no_rejected_drafts_where_an_end_of_sequence_cuts_one() -> None:
+    model, ids = trained("llama", "parallel"), prompts()[0][:1]
+    text = model.generate(ids, max_new_tokens=12, eos_token_id=None)[0, ids.shape[1] :].tolist()
+    for end in range(1, 8):
+        cache = DynamicCache()
+        eos = text[end]
+        found = mtp_generate(model, ids, past_key_values=cache, max_new_tokens=12, eos_token_id=eos)
+        assert found[0, ids.shape[1] :].tolist() == text[: text.index(eos) + 1]
+        assert cache.get_seq_length() == found.shape[1] - 1
+
+
 def test_a_model_without_heads_is_refused() -> None:
     model, ids = build("llama"), prompts()[0][:1]
     for call in (lambda: mtp_generate(model, ids), lambda: model.generate(ids, custom_generate=mtp_generate)):

@@ -139,3 +139,11 @@ def test_how_sure_a_head_is_counts_beside_how_sure_it_mostly_is() -> None:
     length.begin()
     length.add([0.001])
     assert not length.goes_on()
+
+
+@pytest.mark.parametrize("heads", ["parallel", "chained"])
+def test_a_draft_costs_less_once_rows_have_left(heads: str) -> None:
+    drafter = drafting.make_drafter(trained("llama", heads), 8)
+    before = drafter.cost
+    drafter.select(torch.tensor([2]))
+    assert 0 < drafter.cost < before

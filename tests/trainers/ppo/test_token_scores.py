@@ -14,6 +14,7 @@ TOKENS, WIDTH, VOCABULARY = 30, 8, 50
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_scores, "_CHUNK_LOGITS", 7 * VOCABULARY)
+    monkeypatch.setattr(token_scores, "_CHUNK_ROWS", 1)
 
 
 def plainly(hidden, weight, bias, tokens, softcap, scale, temperature):

@@ -40,8 +40,8 @@ from hfrecipes.stages.training import run_training
 from hfrecipes.tokenization.tokenizer import Tokenizer
 
 RECIPE = "long/tiny"
-# Half of what the stage has: `as_trained` shows that it is not for want of steps that the gate stays shut.
-SKIPPED_STEPS = 400
+# Fewer than the stage has, to save time; `as_trained` shows what so many do when the positions are right.
+SKIPPED_STEPS = 100
 
 Facts = dict[str, Any]
 

@@ -34,7 +34,8 @@ def _prompts(seed: int) -> Any:
     return Dataset.from_dict({"prompt": rows})
 
 
-def build_ppo(settings: dict[str, Any], folder: str) -> Callable[[], Any]:
+def ppo(settings: dict[str, Any], folder: str) -> tuple[Callable[..., Any], Callable[[], dict[str, Any]]]:
+    """What makes the trainer, and what gives the parts that it is made of."""
     from transformers import LlamaForCausalLM
 
     from hfrecipes import PPOConfig, PPOTrainer
@@ -50,16 +51,17 @@ def build_ppo(settings: dict[str, Any], folder: str) -> Callable[[], Any]:
         vf_coef=1.0,
         **common_words(settings, folder),
     )
-    return lambda: PPOTrainer(
-        ppo_task.make_model(LlamaForCausalLM, 0),
-        args,
-        ppo_task.even,
-        _prompts(settings["seed"]),
-        ppo_task.make_tokenizer(),
-    )
+    return PPOTrainer, lambda: {
+        "model": ppo_task.make_model(LlamaForCausalLM, 0),
+        "args": args,
+        "reward_funcs": ppo_task.even,
+        "train_dataset": _prompts(settings["seed"]),
+        "processing_class": ppo_task.make_tokenizer(),
+    }
 
 
-def build_groups(settings: dict[str, Any], folder: str) -> Callable[[], Any]:
+def groups(settings: dict[str, Any], folder: str) -> tuple[Callable[..., Any], Callable[[], dict[str, Any]]]:
+    """The same of TRL's."""
     from transformers import LlamaForCausalLM
     from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
@@ -78,13 +80,13 @@ def build_groups(settings: dict[str, Any], folder: str) -> Callable[[], Any]:
     # It loads its reference from where the policy was loaded.
     start = str(Path(folder, "start"))
     ppo_task.make_model(LlamaForCausalLM, 0).save_pretrained(start)
-    return lambda: trainer(
-        model=LlamaForCausalLM.from_pretrained(start),
-        reward_funcs=ppo_task.even,
-        args=args,
-        train_dataset=_prompts(settings["seed"]),
-        processing_class=ppo_task.make_tokenizer(),
-    )
+    return trainer, lambda: {
+        "model": LlamaForCausalLM.from_pretrained(start),
+        "reward_funcs": ppo_task.even,
+        "args": args,
+        "train_dataset": _prompts(settings["seed"]),
+        "processing_class": ppo_task.make_tokenizer(),
+    }
 
 
 def common_words(settings: dict[str, Any], folder: str) -> dict[str, Any]:
@@ -106,8 +108,9 @@ def common_words(settings: dict[str, Any], folder: str) -> dict[str, Any]:
 def compare(settings: dict[str, Any]) -> dict[str, Any]:
     """One run in this process."""
     with tempfile.TemporaryDirectory() as folder:
-        build = (build_ppo if settings["side"] == "PPO" else build_groups)(settings, folder)
-        return ppo_task.run(build, lambda trainer: trainer.model, settings["updates"], settings["seed"])
+        make, parts = (ppo if settings["side"] == "PPO" else groups)(settings, folder)
+        made, _ = ppo_task.run(make, parts, lambda trainer: trainer.model, settings["updates"], settings["seed"])
+    return made
 
 
 def main() -> None:

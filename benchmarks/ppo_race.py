@@ -31,7 +31,8 @@ THEIRS = ("model", "model+lora")
 _SETTINGS = ("side", "kind", "rate", "updates", "micro", "words")
 
 
-def build_ours(settings: dict[str, Any], folder: str) -> Callable[[], Any]:
+def ours(settings: dict[str, Any], folder: str) -> tuple[Callable[..., Any], Callable[[], dict[str, Any]]]:
+    """What makes the trainer, and what gives the parts that it is made of."""
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import LlamaForCausalLM
@@ -41,17 +42,18 @@ def build_ours(settings: dict[str, Any], folder: str) -> Callable[[], Any]:
     value, _, lora = settings["kind"].partition("+")
     steps = ppo_task.EPOCHS * ppo_task.PROMPTS // settings["micro"]
     args = PPOConfig(output_dir=folder, value=value, stop_token=None, logging_steps=steps, **common_words(settings))
-    return lambda: PPOTrainer(
-        ppo_task.make_model(LlamaForCausalLM, 0),
-        args,
-        ppo_task.even,
-        Dataset.from_dict({"input_ids": ppo_task.make_prompts(settings["seed"])}),
-        ppo_task.make_tokenizer(),
-        LoraConfig(**ppo_task.LORA) if lora else None,
-    )
+    return PPOTrainer, lambda: {
+        "model": ppo_task.make_model(LlamaForCausalLM, 0),
+        "args": args,
+        "reward_funcs": ppo_task.even,
+        "train_dataset": Dataset.from_dict({"input_ids": ppo_task.make_prompts(settings["seed"])}),
+        "processing_class": ppo_task.make_tokenizer(),
+        "peft_config": LoraConfig(**ppo_task.LORA) if lora else None,
+    }
 
 
-def build_theirs(settings: dict[str, Any], folder: str) -> Callable[[], Any]:
+def theirs(settings: dict[str, Any], folder: str) -> tuple[Callable[..., Any], Callable[[], dict[str, Any]]]:
+    """The same of the peer."""
     import copy
 
     import torch
@@ -86,24 +88,24 @@ def build_theirs(settings: dict[str, Any], folder: str) -> Callable[[], Any]:
         **common_words(settings),
     )
 
-    def build() -> Any:
+    def parts() -> dict[str, Any]:
         policy = ppo_task.make_model(LlamaForCausalLM, 0)
         value = ppo_task.make_model(LlamaForSequenceClassification, 1, num_labels=1)
         # Its value model begins as the policy does, under a zero head.
         value.model.load_state_dict(policy.model.state_dict())
         value.score.weight.data.zero_()
-        return PPOTrainer(
-            args=args,
-            processing_class=ppo_task.make_tokenizer(),
-            model=policy,
-            ref_model=None if lora else copy.deepcopy(policy),
-            reward_model=Even(),
-            train_dataset=Dataset.from_dict({"input_ids": ppo_task.make_prompts(settings["seed"])}),
-            value_model=value,
-            peft_config=LoraConfig(**ppo_task.LORA) if lora else None,
-        )
+        return {
+            "args": args,
+            "processing_class": ppo_task.make_tokenizer(),
+            "model": policy,
+            "ref_model": None if lora else copy.deepcopy(policy),
+            "reward_model": Even(),
+            "train_dataset": Dataset.from_dict({"input_ids": ppo_task.make_prompts(settings["seed"])}),
+            "value_model": value,
+            "peft_config": LoraConfig(**ppo_task.LORA) if lora else None,
+        }
 
-    return build
+    return PPOTrainer, parts
 
 
 def common_words(settings: dict[str, Any]) -> dict[str, Any]:
@@ -129,22 +131,12 @@ def common_words(settings: dict[str, Any]) -> dict[str, Any]:
 
 def race(settings: dict[str, Any]) -> dict[str, Any]:
     """One run in this process."""
-    kept = []
-
-    def building(build: Callable[[], Any]) -> Any:
-        kept.append(build())
-        return kept[0]
-
-    ours = settings["side"] == "ours"
+    policy = "model" if settings["side"] == "ours" else "policy_model"
     with tempfile.TemporaryDirectory() as folder:
-        build = (build_ours if ours else build_theirs)(settings, folder)
-        made = ppo_task.run(
-            lambda: building(build),
-            lambda trainer: trainer.model if ours else trainer.policy_model,
-            settings["updates"],
-            settings["seed"],
-        )
-    logs = [entry for entry in kept[0].state.log_history if "objective/scores" in entry]
+        make, parts = (ours if settings["side"] == "ours" else theirs)(settings, folder)
+        updates, seed = settings["updates"], settings["seed"]
+        made, trainer = ppo_task.run(make, parts, lambda trainer: getattr(trainer, policy), updates, seed)
+    logs = [entry for entry in trainer.state.log_history if "objective/scores" in entry]
     return {**made, "logged_scores": [entry["objective/scores"] for entry in logs]}
 
 

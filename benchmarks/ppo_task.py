@@ -92,30 +92,40 @@ def measure(policy: Any, seed: int) -> dict[str, float]:
     }
 
 
-def run(build: Callable[[], Any], policy_of: Callable[[Any], Any], updates: int, seed: int) -> dict[str, Any]:
-    """Builds a trainer, trains, and measures its policy, on one thread of this process.
+def run(
+    make: Callable[..., Any],
+    parts: Callable[[], dict[str, Any]],
+    policy_of: Callable[[Any], Any],
+    updates: int,
+    seed: int,
+) -> tuple[dict[str, Any], Any]:
+    """Makes a trainer's parts, then the trainer, trains, and measures its policy, on one thread of this process.
 
     Returns:
-        CPU seconds are those of `train`; memory is the largest resident size during construction and training, less the size
-        before the trainer and its models are built.
+        What was measured, and the trainer. CPU seconds are those of `train`. Memory is the largest resident size while the
+        trainer is built and trains, less the size just before it is built (`peak_bytes`), or less that before models and
+        prompts are made (`peak_bytes_with_models`).
     """
     import torch
 
     torch.set_num_threads(1)
+    before_parts = _reset_peak()
+    words = parts()
     before = _reset_peak()
-    trainer = build()
+    trainer = make(**words)
     began, wall = time.process_time(), time.monotonic()
     trainer.train()
     cpu, wall = time.process_time() - began, time.monotonic() - wall
-    peak = _status("VmHWM") - before
+    peak = _status("VmHWM")
     return {
         "cpu_seconds": cpu,
         "wall_seconds": wall,
         "samples_per_cpu_second": PROMPTS * updates / cpu,
-        "peak_bytes": peak,
+        "peak_bytes": peak - before,
+        "peak_bytes_with_models": peak - before_parts,
         **measure(policy_of(trainer), seed),
         "versions": {name: version(name) for name in ("trl", "torch", "transformers", "peft")},
-    }
+    }, trainer
 
 
 def _reset_peak() -> int:
@@ -175,24 +185,18 @@ def _processor() -> str:
 
 
 def print_runs(runs: list[dict[str, Any]], settings: tuple[str, ...]) -> None:
-    """A table of means over seeds: a line for each combination of settings, in their order; `±` is half the range."""
+    """A table of means over seeds: a line for each combination of settings; `±` is half the range."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for each in runs:
         groups.setdefault(tuple(json.dumps(each[name]) for name in settings), []).append(each)
-    columns = {
-        "score": (1, 3),
-        "kl": (1, 2),
-        "samples_per_cpu_second": (1, 1),
-        "cpu_seconds": (1, 1),
-        "peak_bytes": (1e6, 0),
-    }
+    columns = {"score": 3, "kl": 2, "samples_per_cpu_second": 1, "cpu_seconds": 1, "peak_bytes": -6}
     print(" | ".join(("", *settings, "seeds", *columns, "")))
     print("|---" * (len(settings) + 1 + len(columns)) + "|")
     for group, members in groups.items():
-        cells = [_spread([each[name] / by for each in members], digits) for name, (by, digits) in columns.items()]
+        cells = [_spread([each[name] for each in members], digits) for name, digits in columns.items()]
         print(" | ".join(("", *(each.strip('"') for each in group), str(len(members)), *cells, "")))
 
 
 def _spread(values: list[float], digits: int) -> str:
     half = (max(values) - min(values)) / 2
-    return f"{sum(values) / len(values):.{digits}f} ± {half:.{digits}f}"
+    return " ± ".join(f"{round(each, digits):,.{max(digits, 0)}f}" for each in (sum(values) / len(values), half))

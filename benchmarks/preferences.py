@@ -1,13 +1,15 @@
 """The tour's road to preferences, three seeds: reward accuracy, DPO's win rate against its start, LoRA beside full and QLoRA.
 
-    python benchmarks/preferences.py [--json FILE] [--folder RUNS] [--seeds 3]
+    python benchmarks/preferences.py [--json FILE] [--folder RUNS] [--seeds 3] [--parts preferences adapters]
 
 All runs are shipped recipes (`tour/base`, `docstrings`, `reward`, `dpo`); what is said otherwise stands below. One base is
 pretrained. The files of the training split are dealt in two halves by a hash of their path (`train_a`, `train_b`): fine-tuning
 and DPO see the one, the judge sees the other, from a fine-tuning of its own on. So the reward model that judges has learnt
-nothing from a file that the policy it judges was trained on, but for the base, which is both's. Held-out prompts and pairs are
-of files of the split `test`. Seeds change the order of rows, adapters and heads. Intervals over seeds are Student's t; those
-of single runs are Wilson's over pairs and prompts, and bootstrapped over rows for losses.
+nothing from a file that the policy it judges was trained on, but for the base, which is both's. DPO learns from answers that its
+start draws to prompts of its half, of which a rule (`docstring_fits`) says which is the best and which the worst; the rule and
+the reward model then judge answers to prompts of the split `test`, drawn at temperature 1. Seeds change the order of rows,
+adapters, heads and pairs. Intervals over seeds are Student's t; those of single runs are Wilson's over pairs and prompts,
+and bootstrapped over rows for losses.
 
 With --folder, runs that are complete there are not run again.
 """
@@ -22,11 +24,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from peft import PeftModel
 from scipy.stats import t
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hfrecipes import RunOptions, load_recipe, run
+from hfrecipes.data.embedded import open_embedded
+from hfrecipes.evaluation.generation import generate_texts
 from hfrecipes.evaluation.intervals import proportion_interval
 from hfrecipes.recipe.rundir import RunDir
+from hfrecipes.rewards import docstring_fits
 
 # Functions and sentences of more tokens are left out, which keeps two thirds of them.
 MAX_LENGTH = 160
@@ -39,6 +47,12 @@ ARMS: dict[str, tuple[str, ...]] = {
     QLORA: ("quantization={load_in_4bit: true}",),
 }
 READER = "reader"
+# Prompts that a fine-tuned model answers itself, draws of each, and how far the scores of the best and the worst lie apart.
+OWN_PROMPTS, DRAWS, NEW_TOKENS, APART = 250, 3, 32, 0.2
+PROMPT_CHARACTERS = 400
+DPO = ("training.max_length=220", "data.eval=null", "training.eval_strategy='no'", "data.test.0.limit=150")
+DPO += ("evaluation.win_rate.num_prompts=120", "evaluation.samples=6")
+FIGURE = ("value", "low", "high", "n")
 
 
 class Runs:
@@ -71,6 +85,35 @@ def fine_tune(runs: Runs, arm: str, seed: int, half: str, name: str) -> dict[str
     return runs.facts("tour/docstrings", name, runs.model("base"), *words)
 
 
+def own_pairs(runs: Runs, name: str, seed: int) -> Path:
+    """Pairs of a fine-tuned model's own answers to training prompts, the better one by the rule first, as a file of rows."""
+    file = runs.folder / f"own-{name}.jsonl"
+    if file.is_file():
+        return file
+    began = time.process_time()
+    folder = runs.folder / name / "model"
+    base = AutoModelForCausalLM.from_pretrained(runs.folder / "base" / "model")
+    model, tokenizer = PeftModel.from_pretrained(base, folder), AutoTokenizer.from_pretrained(folder)
+    source = open_embedded({"name": "python_docstrings", "split": "train_a"}, "")
+    prompts = [
+        row.values["prompt"] for row in source.rows() if len(row.values["prompt"][0]["content"]) < PROMPT_CHARACTERS
+    ]
+    prompts = prompts[seed :: max(1, len(prompts) // OWN_PROMPTS)][:OWN_PROMPTS]
+    answers = [
+        generate_texts(model, tokenizer, prompts, NEW_TOKENS, 32, do_sample=True, seed=draw) for draw in range(DRAWS)
+    ]
+    scores = np.array([docstring_fits(prompts, each) for each in answers])
+    with file.open("w", encoding="utf-8") as lines:
+        for row, prompt in enumerate(prompts):
+            best, worst = scores[:, row].argmax(), scores[:, row].argmin()
+            if scores[best, row] - scores[worst, row] >= APART:
+                sides = {"chosen": answers[best][row], "rejected": answers[worst][row]}
+                said = {side: [{"role": "assistant", "content": text}] for side, text in sides.items()}
+                lines.write(json.dumps({"prompt": prompt, **said}) + "\n")
+    print(f"{file.name}: {time.process_time() - began:.0f} CPU-s", flush=True)
+    return file
+
+
 def metric(facts: dict[str, Any], name: str, dataset: str = "", model: str = "tuned") -> dict[str, Any]:
     """One entry of a run's evaluations."""
     found = [
@@ -78,13 +121,13 @@ def metric(facts: dict[str, Any], name: str, dataset: str = "", model: str = "tu
         for entry in facts["evaluations"]
         if entry["metric"] == name and entry["model"] == model and dataset in entry["dataset"]
     ]
-    return {key: found[0][key] for key in ("value", "low", "high", "n")}
+    return {key: found[0][key] for key in FIGURE}
 
 
 def accuracies(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """A reward model's accuracy by kind of pair, and over all kinds of flaws."""
     kinds = {
-        entry["dataset"].removesuffix("/test"): {key: entry[key] for key in ("value", "low", "high", "n")}
+        entry["dataset"].removesuffix("/test"): {key: entry[key] for key in FIGURE}
         for entry in facts["evaluations"]
         if entry["metric"] == "pair_accuracy" and entry["model"] == "tuned" and entry["dataset"].endswith("/test")
     }
@@ -94,20 +137,29 @@ def accuracies(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {"python_flaws": {"value": whole.value, "low": whole.low, "high": whole.high, "n": whole.n}, **kinds}
 
 
-def seed_figures(runs: Runs, seed: int) -> dict[str, Any]:
-    """What one seed gives."""
-    losses = {arm: fine_tune(runs, arm, seed, "train_a", f"{arm}-{seed}") for arm in ARMS}
+def preferences(runs: Runs, seed: int) -> dict[str, Any]:
+    """Reward accuracy and win rates of one seed."""
+    fine_tune(runs, LORA, seed, "train_a", f"{LORA}-{seed}")
     rewards = runs.facts("tour/reward", f"reward-{seed}", runs.model(READER), f"training.seed={seed}")
+    pairs = f"data.train=[{{path: {own_pairs(runs, f'{LORA}-{seed}', seed)}}}]"
     judge = f"evaluation.win_rate.judges.0.model={runs.folder / f'reward-{seed}' / 'model'}"
-    policy = runs.facts("tour/dpo", f"dpo-{seed}", runs.model(f"{LORA}-{seed}"), f"training.seed={seed}", judge)
+    words = (runs.model(f"{LORA}-{seed}"), f"training.seed={seed}", judge, pairs, *DPO)
+    policy = runs.facts("tour/dpo", f"own-{seed}", *words)
     entries = [entry for entry in policy["evaluations"] if entry["metric"] in ("alignment_tax", "kl_from_base")]
+    # The name of a run's reward model holds its seed.
+    judges = {each["judge"].partition("-")[0]: each for each in policy["win_rates"]}
     return {
-        "token_loss": {arm: metric(facts, "token_loss") for arm, facts in losses.items()},
         "reward_accuracy": accuracies(rewards),
-        "win_rates": [{key: value for key, value in each.items() if key != "kind"} for each in policy["win_rates"]],
-        "beside": {entry["metric"]: entry["value"] for entry in entries},
-        "samples": policy["samples"][:8],
+        "win_rate": judges,
+        "beside": {entry["metric"]: {key: entry[key] for key in FIGURE} for entry in entries},
+        "samples": policy["samples"],
     }
+
+
+def adapters(runs: Runs, seed: int) -> dict[str, Any]:
+    """Loss of held-out sentences by the token, in nats, of each way to fine-tune."""
+    facts = {arm: fine_tune(runs, arm, seed, "train_a", f"{arm}-{seed}") for arm in ARMS}
+    return {"token_loss": {arm: metric(found, "token_loss") for arm, found in facts.items()}}
 
 
 def over_seeds(values: list[float]) -> dict[str, float]:
@@ -119,41 +171,35 @@ def over_seeds(values: list[float]) -> dict[str, float]:
     return {"value": mean, "low": mean - half, "high": mean + half, "n": len(values)}
 
 
-def report_of(seeds: list[dict[str, Any]]) -> dict[str, Any]:
-    def each(path: str, *keys: Any) -> list[float]:
-        found = []
-        for figures in seeds:
-            value = figures[path]
-            for key in keys:
-                value = value[key]
-            found.append(value["value"] if isinstance(value, dict) else value)
-        return found
-
-    losses = {arm: each("token_loss", arm) for arm in ARMS}
-    judges = [found["judge"] for found in seeds[0]["win_rates"]]
-    return {
-        "reward_accuracy": {kind: over_seeds(each("reward_accuracy", kind)) for kind in seeds[0]["reward_accuracy"]},
-        # The name of a run's judge holds its seed.
-        "win_rate": {
-            judge.rpartition("-")[0] or judge: over_seeds(each("win_rates", place))
-            for place, judge in enumerate(judges)
-        },
-        "token_loss": {arm: over_seeds(found) for arm, found in losses.items()},
-        "lora_minus_full": over_seeds([a - b for a, b in zip(losses[LORA], losses[FULL], strict=True)]),
-        "qlora_over_lora": over_seeds([a / b - 1 for a, b in zip(losses[QLORA], losses[LORA], strict=True)]),
-        "beside": {name: over_seeds(each("beside", name)) for name in seeds[0]["beside"]},
-        "seeds": seeds,
+def summary(seeds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Each figure over seeds, and what the seeds gave."""
+    sections = [name for name in seeds[0] if name != "samples"]
+    found: dict[str, Any] = {
+        section: {name: over_seeds([each[section][name]["value"] for each in seeds]) for name in seeds[0][section]}
+        for section in sections
     }
+    if "token_loss" in found:
+        losses = {arm: [each["token_loss"][arm]["value"] for each in seeds] for arm in ARMS}
+        found["differences"] = {
+            "lora_minus_full": over_seeds([a - b for a, b in zip(losses[LORA], losses[FULL], strict=True)]),
+            "qlora_over_lora": over_seeds([a / b - 1 for a, b in zip(losses[QLORA], losses[LORA], strict=True)]),
+        }
+    return {**found, "seeds": seeds}
 
 
-def measure(folder: Path, count: int) -> dict[str, Any]:
+PARTS = {"preferences": preferences, "adapters": adapters}
+
+
+def measure(folder: Path, count: int, parts: list[str]) -> dict[str, Any]:
+    """The parts that are asked for; all begin from one base."""
     runs = Runs(folder)
-    base = runs.facts("tour/base", "base")
-    fine_tune(runs, LORA, 0, "train_b", READER)
-    report = report_of([seed_figures(runs, seed) for seed in range(count)])
+    versions = runs.facts("tour/base", "base")["versions"]
+    if "preferences" in parts:
+        fine_tune(runs, LORA, 0, "train_b", READER)
+    report = {part: summary([PARTS[part](runs, seed) for seed in range(count)]) for part in parts}
     folders = sorted(file.parent for file in folder.glob("*/run.json"))
     seconds = {each.name: RunDir(each).facts()["training"]["cpu_seconds"] for each in folders}
-    return {"versions": base["versions"], **report, "training_cpu_seconds": seconds}
+    return {"versions": versions, **report, "training_cpu_seconds": seconds}
 
 
 def main() -> None:
@@ -161,15 +207,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--folder", type=Path, help="keep the runs there, and go on with those that are complete")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        report = measure(args.folder or Path(name), args.seeds)
-    for section in ("reward_accuracy", "win_rate", "token_loss"):
-        for name, figure in report[section].items():
-            print(f"{section:16} {name:28} {figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]")
-    for name in ("lora_minus_full", "qlora_over_lora"):
-        figure = report[name]
-        print(f"{name:45} {figure['value']:+.4f} [{figure['low']:+.4f}, {figure['high']:+.4f}]")
+        report = measure(args.folder or Path(name), args.seeds, args.parts)
+    sections = [(part, name, report[part][name]) for part in args.parts for name in report[part] if name != "seeds"]
+    for part, section, figures in sections:
+        for name, figure in figures.items():
+            bounds = f"[{figure['low']:.4f}, {figure['high']:.4f}]"
+            print(f"{part:12} {section:16} {name:26} {figure['value']:.4f} {bounds}")
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

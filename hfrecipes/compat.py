@@ -38,3 +38,15 @@ def trl_unwrap_for_generation(model: Any, accelerator: Any) -> Any:
     from trl.models.utils import unwrap_model_for_generation
 
     return unwrap_model_for_generation(model, accelerator)
+
+
+def trl_fused_head(model: Any, **words: Any) -> None:
+    """Lets `model(…, labels=labels, fused_lm_head=True)` give log-probabilities of the labels, without all logits at once.
+
+    Args:
+        model: A causal language model, not yet inside an adapter.
+        words: `temperature`, by which logits are divided; `cast_lm_head_to_fp32`.
+    """
+    from trl.trainer.utils import add_fused_lm_head
+
+    add_fused_lm_head(model, **words)

@@ -9,6 +9,7 @@ from typing import Any
 from hfrecipes.recipe.adapter_words import virtual_tokens
 from hfrecipes.recipe.loader import Recipe, check_words
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.regularization_words import DECAY_GROUPS
 from hfrecipes.recipe.schema import load_schema
 from hfrecipes.recipe.source_list import GROUPED, PROMPTED, sources_of
 
@@ -82,6 +83,10 @@ def shrink(recipe: Recipe) -> Recipe:
         _keep_domains(recipe, values["data"])
     else:
         values["model"] = _tiny_model(recipe)
+        if recipe.get("optimizer.no_decay"):
+            # Names, too, are those of the large model.
+            kept = [word for word in recipe.get("optimizer.no_decay") if word in DECAY_GROUPS]
+            values["optimizer"] = {"no_decay": kept}
     values["training"] = _tiny_training(recipe)
     if recipe.get("rewards"):
         values["rewards"] = [_tiny_reward(spec) for spec in recipe.get("rewards")]

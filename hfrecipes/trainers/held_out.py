@@ -61,11 +61,12 @@ class HeldOutLoss:
             The batch, and how many of its rows are read for the first time.
         """
         size, world_size = self.args.eval_batch_size, self.args.world_size
-        number = self._held_out_batches * world_size + self.args.process_index
+        if world_size == 1 or not hasattr(self._held_out_rows, "__len__"):
+            return inputs, size
+        begin = (self._held_out_batches * world_size + self.args.process_index) * size
         self._held_out_batches += 1
-        rows, begin = len(self._held_out_rows), number * size
-        real = max(min(rows - begin, size), 0)
-        if real == size or world_size == 1:
+        real = max(min(len(self._held_out_rows) - begin, size), 0)
+        if real == size:
             return inputs, real
         kept = range(begin, begin + real) if real else range(1)
         return self.data_collator([self._held_out_rows[row] for row in kept]), real

@@ -32,7 +32,8 @@ class SameReference:
         """
         noted = self._metrics["train"]
         for side in ("chosen", "rejected"):
-            if not noted[f"rewards/{side}"] or not self.beta:
+            # A micro-batch of labelled answers may have none of a side; asked for by its name, TRL would note an empty one.
+            if f"rewards/{side}" not in noted or not self.beta:
                 continue
             ratio = noted[f"rewards/{side}"][-1] / self.beta
             log_probability = noted[f"logps/{side}"][-1]

@@ -85,8 +85,10 @@ def test_a_share_is_a_number_below_one(share: str, tmp_path: Path) -> None:
         found(tmp_path, f"model.dropout.attention={share}")
 
 
-def test_a_smoke_run_keeps_both(tmp_path: Path) -> None:
-    (tmp_path / "r.yaml").write_text(RECIPE.replace("KIND", "sft"))
+def test_a_smoke_run_keeps_both_but_for_names_of_the_large_model(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        RECIPE.replace("KIND", "sft").replace("embeddings]", "embeddings, 'model.layers.20.*']")
+    )
     small = shrink(load_recipe(tmp_path / "r.yaml"))
     assert small.get("model.dropout") == {"attention": 0.1}
     assert small.get("optimizer.no_decay") == ["biases", "norms", "embeddings"]

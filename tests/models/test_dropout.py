@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 
 from hfrecipes.models.config import build_config
 from hfrecipes.models.dropout import set_dropout
+from hfrecipes.models.load import load_model, load_tokenizer
+from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.problem import RecipeError
 
 SIZES = {
     "vocab_size": 64,
@@ -126,3 +130,28 @@ def test_a_number_that_the_config_refuses_is_an_error_about_it() -> None:
     config = AutoConfig.for_model("mpt", d_model=32, n_heads=4, n_layers=1, vocab_size=64)
     with pytest.raises(ValueError, match=r"the config of mpt refuses attn_config\.attn_pdrop"):
         set_dropout(AutoModelForCausalLM.from_config(config), {"attention": 0.1})
+
+
+def load(recipe: Recipe) -> Any:
+    return load_model(recipe, load_tokenizer(recipe.get("model.name_or_path"), recipe))
+
+
+def test_a_recipe_says_it_of_saved_weights_and_of_the_base_of_an_adapter(
+    folder: Callable[[str], Path], adapter: Path, recipe_for: Callable[..., Recipe]
+) -> None:
+    model = load(recipe_for(folder("gpt2"), dropout={"hidden": 0.25}))
+    assert {each.p for name, each in model.named_modules() if name.endswith("resid_dropout")} == {0.25}
+    assert model.config.resid_pdrop == 0.25 and model.config.attn_pdrop == 0.1
+    adapted = load(recipe_for(adapter, dropout={"attention": 0.5}))
+    layers = adapted.get_base_model().model.layers
+    assert {layer.self_attn.attention_dropout for layer in layers} == {0.5}
+    assert adapted.config.attention_dropout == 0.5
+
+
+def test_what_is_refused_is_told_with_the_line_of_the_recipe(
+    folder: Callable[[str], Path], recipe_for: Callable[..., Recipe]
+) -> None:
+    with pytest.raises(
+        RecipeError, match=r"my\.yaml:2: error: model\.dropout: llama has no word for dropout of its hidden"
+    ):
+        load(recipe_for(folder("llama"), dropout={"hidden": 0.1}))

@@ -124,7 +124,7 @@ def test_an_adapter_that_rewrites_its_base_is_compared_with_a_copy() -> None:
 
 
 def test_a_reference_that_is_not_the_start_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hfrecipes.stages.dpo.leaves_the_base", lambda adapter: True)
+    monkeypatch.setattr("hfrecipes.stages.reference.leaves_the_base", lambda adapter: True)
     with pytest.raises(PoisonedRunError, match=r"not the model that the training starts from: .*log-ratio of"):
         trained("dpo.yaml", "name=wrong", PISSA)
     facts = run_of("wrong").facts()

@@ -119,12 +119,12 @@ def test_answers_end_at_stop_strings() -> None:
     rows = trainer.data_collator([trainer.train_dataset[row] for row in (0, 0, 0, 1, 1, 1)])
     torch.manual_seed(0)
     output = trainer._generate_and_score_completions(rows)
-    answers = zip(output["completion_ids"], output["completion_mask"].sum(1), strict=True)
-    texts = [tokenizer.decode(answer[:length]) for answer, length in answers]
-    assert any("3" in text for text in texts)
-    assert all("3" not in text[: text.index("3")] and text.index("3") >= len(text) - 3 for text in texts if "3" in text)
-    ended = sum("3" in text for text in texts) / 6
-    assert trainer._metrics["train"]["completions/clipped_ratio"] == [pytest.approx(1 - ended)]
+    answers = [ids[:length].tolist() for ids, length in zip(*answers_of(output), strict=True)]
+    texts = [tokenizer.decode(answer) for answer in answers]
+    # The token that completes the string is the last one.
+    assert any("3" in text for text in texts) and not any("3" in tokenizer.decode(answer[:-1]) for answer in answers)
+    ended = [answer[-1] == tokenizer.eos_token_id or "3" in text for answer, text in zip(answers, texts, strict=True)]
+    assert trainer._metrics["train"]["completions/clipped_ratio"] == [pytest.approx(1 - sum(ended) / 6)]
 
 
 def test_advantages_are_taken_within_a_prompt() -> None:

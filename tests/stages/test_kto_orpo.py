@@ -92,6 +92,14 @@ def test_pairs_become_a_good_and_a_bad_answer_and_rankings_their_best_and_worst(
     assert (answers[53], found[53]["label"], answers[54], found[54]["label"]) == (" b", 1, " c", 0)
 
 
+def test_a_micro_batch_may_have_no_bad_answer() -> None:
+    good = [{"prompt": f"And {n}?", "completion": f" {n * 3}", "label": True} for n in range(6)]
+    Path("good.jsonl").write_text("".join(json.dumps(row) + "\n" for row in good))
+    words = ("data={train: [{path: good.jsonl}]}", "training.max_steps=1", "training.save_strategy=no")
+    (entry,) = [each for each in trained("kto.yaml", "name=good", *words).metrics() if "loss" in each]
+    assert "rewards/chosen" in entry and "rewards/rejected" not in entry
+
+
 def test_batches_are_those_of_trl_with_the_answer_of_the_row_before() -> None:
     from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from accelerate.utils import gather
 from trl import GRPOTrainer, RLOOTrainer
-from trl.trainer.utils import add_fused_lm_head
 
+from hfrecipes.compat import trl_fused_head
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.trainers.groups.order import GroupSampler
 from hfrecipes.trainers.groups.signs import GroupSigns, share_of_different
 from hfrecipes.trainers.groups.stops import length_to_stop
 from hfrecipes.trainers.means import MeansOfTRL, NamedHeldOut
 from hfrecipes.trainers.mixin import RecipeTrainerMixin
+from hfrecipes.trainers.ppo.distributed import prepare_frozen
 from hfrecipes.trainers.ppo.prompts import Prompt, PromptReader
 from hfrecipes.trainers.ppo.rewards import Rewards
 from hfrecipes.trainers.ppo.sampling import Sampling
@@ -76,8 +77,8 @@ class GroupPolicy(ReferenceLeftOut, NamedHeldOut, MeansOfTRL, RecipeTrainerMixin
 
     def _compare_with(self, reference: Any) -> None:
         words = {"cast_lm_head_to_fp32": True} if getattr(self.args, "cast_lm_head_to_fp32", False) else {}
-        add_fused_lm_head(reference, temperature=self.temperature, **words)
-        self.ref_model = self.accelerator.prepare_model(reference, evaluation_mode=True)
+        trl_fused_head(reference, temperature=self.temperature, **words)
+        self.ref_model = prepare_frozen(reference, self)
 
     def _end_at(self, ids: tuple[int, ...]) -> None:
         self.eos_token_ids = list(dict.fromkeys([*self.eos_token_ids, *ids]))

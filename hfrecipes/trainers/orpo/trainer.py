@@ -10,13 +10,14 @@ import torch
 from accelerate.utils import is_peft_model
 from peft import PeftConfig, get_peft_model
 from transformers import Trainer, set_seed
-from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
+from hfrecipes.compat import trl_fused_head
 from hfrecipes.objectives.answers import PairCollator
 from hfrecipes.objectives.orpo import odds_ratio_losses
 from hfrecipes.trainers.means import held_out_prefix
 from hfrecipes.trainers.mixin import RecipeTrainerMixin
 from hfrecipes.trainers.orpo.config import ORPOConfig
+from hfrecipes.trainers.ppo.policy import disable_dropout
 
 
 class RecipeORPOTrainer(RecipeTrainerMixin, Trainer):
@@ -37,14 +38,11 @@ class RecipeORPOTrainer(RecipeTrainerMixin, Trainer):
         words: Those of `transformers.Trainer`; rows are prepared already.
     """
 
-    # The losses are divided by what the whole step holds.
-    model_accepts_loss_kwargs = True
-
     def __init__(
         self, model: Any, args: ORPOConfig, processing_class: Any, peft_config: PeftConfig | None = None, **words: Any
     ) -> None:
         set_seed(args.seed)
-        add_fused_lm_head(model.get_base_model() if is_peft_model(model) else model)
+        trl_fused_head(model.get_base_model() if is_peft_model(model) else model)
         if peft_config is not None:
             model = get_peft_model(model, peft_config)
         if any(getattr(model, f"is_loaded_in_{bits}bit", False) for bits in (4, 8)):
@@ -54,7 +52,7 @@ class RecipeORPOTrainer(RecipeTrainerMixin, Trainer):
         if is_peft_model(model) and args.gradient_checkpointing:
             model.enable_input_require_grads()
         if args.disable_dropout:
-            disable_dropout_in_model(model)
+            disable_dropout(model)
         super().__init__(
             model=model,
             args=args,
@@ -62,6 +60,7 @@ class RecipeORPOTrainer(RecipeTrainerMixin, Trainer):
             data_collator=PairCollator(processing_class.pad_token_id),
             **words,
         )
+        # Losses are divided here by what the whole step holds; the stock Trainer would do it once more.
         self.model_accepts_loss_kwargs = True
         # Sums of what is logged, and what they are to be divided by, since the last log call.
         self._sums: dict[str, dict[str, list[float]]] = {"train": defaultdict(_zeros), "eval": defaultdict(_zeros)}

@@ -193,7 +193,9 @@ def print_runs(runs: list[dict[str, Any]], settings: tuple[str, ...]) -> None:
     print(" | ".join(("", *settings, "seeds", *columns, "")))
     print("|---" * (len(settings) + 1 + len(columns)) + "|")
     for group, members in groups.items():
-        cells = [_spread([each[name] for each in members], digits) for name, digits in columns.items()]
+        # Memory is not known of runs that shared a process.
+        read = {name: [each[name] for each in members if each.get(name) is not None] for name in columns}
+        cells = [_spread(read[name], digits) if read[name] else "" for name, digits in columns.items()]
         print(" | ".join(("", *(each.strip('"') for each in group), str(len(members)), *cells, "")))
 
 

@@ -1,4 +1,4 @@
-"""The words of `evaluation.win_rate` and `evaluation.alignment_tax`: what a model that learnt from preferences won, and its price."""
+"""The words of `evaluation.win_rate` and `evaluation.alignment_tax`: what a model has won by preferences, and at what price."""
 
 from __future__ import annotations
 

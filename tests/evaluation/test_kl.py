@@ -126,4 +126,7 @@ def test_the_tax_is_what_general_prose_costs_more(tokenizer, tmp_path) -> None:
     apart = change_of(measure_tax(adapted(), build_model("llama"), rows, "prose"))
     assert change["before"]["value"] == pytest.approx(apart["before"]["value"], rel=1e-5)
     assert change["change"]["value"] == pytest.approx(change["after"]["value"] - change["before"]["value"])
-    assert change["change"]["value"] != 0 and change_of(measure_tax(adapted(), adapted(), rows, "prose"))["change"]["value"] == 0
+    assert (
+        change["change"]["value"] != 0
+        and change_of(measure_tax(adapted(), adapted(), rows, "prose"))["change"]["value"] == 0
+    )

@@ -11,8 +11,23 @@ from .facts import make_facts
 
 
 def entry(model: str, by: str, group: str, value: float, **more: Any) -> dict[str, Any]:
-    figures = {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 40, "unit": "share", "higher_is_better": True}
-    return {"model": model, "dataset": "tasks/test", "by": by, "group": group, "metric": "answer_match", **figures, **more}
+    figures = {
+        "value": value,
+        "low": value - 0.1,
+        "high": value + 0.1,
+        "n": 40,
+        "unit": "share",
+        "higher_is_better": True,
+    }
+    return {
+        "model": model,
+        "dataset": "tasks/test",
+        "by": by,
+        "group": group,
+        "metric": "answer_match",
+        **figures,
+        **more,
+    }
 
 
 GROUPS = [

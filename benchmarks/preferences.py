@@ -21,6 +21,7 @@ import json
 import statistics
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from hfrecipes import RunOptions, load_recipe, run
 from hfrecipes.data.embedded import open_embedded
 from hfrecipes.evaluation.generation import generate_texts
-from hfrecipes.evaluation.intervals import proportion_interval
+from hfrecipes.evaluation.intervals import bootstrap_interval, proportion_interval
 from hfrecipes.recipe.rundir import RunDir
 from hfrecipes.rewards import docstring_fits
+from hfrecipes.stages.win_rates import WinRates
 
 # Functions and sentences of more tokens are left out, which keeps two thirds of them.
 MAX_LENGTH = 160
@@ -85,15 +87,18 @@ def fine_tune(runs: Runs, arm: str, seed: int, half: str, name: str) -> dict[str
     return runs.facts("tour/docstrings", name, runs.model("base"), *words)
 
 
+def adapted(runs: Runs, name: str) -> PeftModel:
+    base = AutoModelForCausalLM.from_pretrained(runs.folder / "base" / "model")
+    return PeftModel.from_pretrained(base, runs.folder / name / "model").eval()
+
+
 def own_pairs(runs: Runs, name: str, seed: int) -> Path:
     """Pairs of a fine-tuned model's own answers to training prompts, the better one by the rule first, as a file of rows."""
     file = runs.folder / f"own-{name}.jsonl"
     if file.is_file():
         return file
     began = time.process_time()
-    folder = runs.folder / name / "model"
-    base = AutoModelForCausalLM.from_pretrained(runs.folder / "base" / "model")
-    model, tokenizer = PeftModel.from_pretrained(base, folder), AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = adapted(runs, name), AutoTokenizer.from_pretrained(runs.folder / name / "model")
     source = open_embedded({"name": "python_docstrings", "split": "train_a"}, "")
     prompts = [
         row.values["prompt"] for row in source.rows() if len(row.values["prompt"][0]["content"]) < PROMPT_CHARACTERS
@@ -156,6 +161,24 @@ def preferences(runs: Runs, seed: int) -> dict[str, Any]:
     }
 
 
+def over_prompts(runs: Runs, count: int) -> dict[str, dict[str, Any]]:
+    """Win rates on all held-out prompts, drawn anew: outcomes are averaged over seeds, and the interval is over prompts."""
+    source = open_embedded({"name": "python_preferences", "split": "test"}, "")
+    prompts = [row.values["prompt"] for row in source.rows()]
+    found: dict[str, list[np.ndarray]] = {"reward": [], "docstring_fits": []}
+    for seed in range(count):
+        judge = f"evaluation.win_rate.judges.0.model={runs.folder / f'reward-{seed}' / 'model'}"
+        recipe = load_recipe("tour/dpo", [judge])
+        duel = WinRates(recipe, AutoTokenizer.from_pretrained(runs.folder / "base" / "model"), 32)
+        for name in ("own", LORA):
+            duel.take_answers(adapted(runs, f"{name}-{seed}"), name, prompts)
+        for place, name in enumerate(found):
+            sides = (duel.answers["own"], duel.answers[LORA])
+            spec = recipe.get(f"evaluation.win_rate.judges.{place}")
+            found[name].append(duel.outcomes(place, spec, prompts, *sides, "cpu")[0])
+    return {name: asdict(bootstrap_interval(np.mean(each, axis=0))) for name, each in found.items()}
+
+
 def adapters(runs: Runs, seed: int) -> dict[str, Any]:
     """Loss of held-out sentences by the token, in nats, of each way to fine-tune."""
     facts = {arm: fine_tune(runs, arm, seed, "train_a", f"{arm}-{seed}") for arm in ARMS}
@@ -197,6 +220,8 @@ def measure(folder: Path, count: int, parts: list[str]) -> dict[str, Any]:
     if "preferences" in parts:
         fine_tune(runs, LORA, 0, "train_b", READER)
     report = {part: summary([PARTS[part](runs, seed) for seed in range(count)]) for part in parts}
+    if "preferences" in parts:
+        report["preferences"]["win_rate_over_prompts"] = over_prompts(runs, count)
     folders = sorted(file.parent for file in folder.glob("*/run.json"))
     seconds = {each.name: RunDir(each).facts()["training"]["cpu_seconds"] for each in folders}
     return {"versions": versions, **report, "training_cpu_seconds": seconds}

@@ -13,7 +13,7 @@ from hfrecipes.recipe.smoke import model_type_of
 from hfrecipes.recipe.validate import nearest
 
 # Kinds whose configs turn all dropout off where a recipe does not say otherwise: the model is compared with itself.
-_WITHOUT = ("reward", "dpo", "ppo")
+_WITHOUT = ("reward", "dpo", "kto", "orpo", "ppo")
 # Optimizers that sort the parameters themselves, and take no groups.
 _OWN_GROUPS = ("galore_", "apollo_", "lomo", "adalomo")
 

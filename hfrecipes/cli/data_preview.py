@@ -119,9 +119,9 @@ def _show(
     dropped = {} if cleaned is None else left_out_by_rule(cleaned.report)
     if tokenizer is None:
         console.print(
-            "\nThe tokenizer is trained when the recipe first runs; until then, rows are shown as text, and lengths"
+            "\nThe tokenizer is trained when the recipe first runs; until then, rows are shown as text, and lengths "
+            "are those of a tokenizer that is trained on a sample."
         )
-        console.print("are those of a tokenizer that is trained on a sample.")
         print_texts(console, recipe, sampled, args.rows)
         tokenizer = plan_tokenizer(recipe)
     else:

@@ -17,7 +17,7 @@ In a terminal the columns are aligned and cut to its width; in a pipe they are w
   hfrecipes ls qlora                  those whose name, kind or description has the word
   hfrecipes ls pretrain | cut -f 1    names alone
 """
-_SENTENCE_END = re.compile(r"\.(?=\s|$)")
+_SENTENCE_END = re.compile(r"(?<!\bet al)\.(?=\s|$)")
 
 
 @dataclass(frozen=True, slots=True)

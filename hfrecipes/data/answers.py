@@ -28,6 +28,7 @@ PAIRS: dict[str, Callable[[int], list[tuple[int, int]]]] = {
 TOGETHER = "together"
 # Columns that hold the answers of a ranking, and those that say how good each is.
 _ANSWERS, _RANKS, _SCORES = ("answers", "responses", "completions"), "ranks", "scores"
+_PAIR = {"chosen", "rejected"}
 # How the dialogues of Anthropic's HH are written (Bai et al. 2022): one text with these before each turn.
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
@@ -51,9 +52,9 @@ def comparison_examples(cells: Cells, spec: dict[str, Any]) -> list[dict[str, An
     """
     if spec.get("conversational") is None and spec.get("templates") is None:
         spec = {**spec, "conversational": not _is_plain(cells)}
-    if "chosen" in cells.values or "rejected" in cells.values or not _answers_column(cells):
-        return preference_examples(cells, spec)
-    return ranking_examples(cells, spec)
+    if _is_ranking(cells):
+        return ranking_examples(cells, spec)
+    return preference_examples(cells, spec)
 
 
 def preference_examples(cells: Cells, spec: dict[str, Any]) -> list[dict[str, Any]]:
@@ -120,8 +121,21 @@ def _whole_ranking(cells: Cells, spec: dict[str, Any], prompt: Part, answers: li
     return {"prompt": best[0]["prompt"], "answers": [best[0]["chosen"], *(each["rejected"] for each in best)]}
 
 
+def _is_ranking(cells: Cells) -> bool:
+    """Whether a row is read for its list of answers; where it has a pair, too, the recipe has named that list."""
+    if not cells.values.keys() & _PAIR:
+        return _answers_column(cells) is not None
+    return not cells.columns.keys() & _PAIR and any(name in cells.columns for name in _ANSWERS)
+
+
 def _answers_column(cells: Cells) -> str | None:
-    return next((name for name in _ANSWERS if name in cells.values), None)
+    return _first_of(cells, _ANSWERS)
+
+
+def _first_of(cells: Cells, names: tuple[str, ...]) -> str | None:
+    """The column of a row that counts: one that the recipe names under `columns:` before all others."""
+    found = [name for name in names if name in cells.values]
+    return next((name for name in found if name in cells.columns), found[0] if found else None)
 
 
 def _is_plain(cells: Cells) -> bool:
@@ -136,7 +150,7 @@ def _is_plain(cells: Cells) -> bool:
 
 def _ranks(cells: Cells, count: int) -> list[int]:
     """The place of each answer, 0 for the best; tied ones have the same."""
-    name = next((name for name in (_RANKS, _SCORES) if not is_missing(cells.values.get(name))), None)
+    name = _first_of(cells, tuple(each for each in (_RANKS, _SCORES) if not is_missing(cells.values.get(each))))
     if name is None:
         return list(range(count))
     said = cells.cell(name)
@@ -151,9 +165,13 @@ def _ranks(cells: Cells, count: int) -> list[int]:
 def _number(cells: Cells, name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise cells.error(name, f"holds {kind_of(value)} where a number is expected")
-    if not math.isfinite(value):
-        raise cells.error(name, f"holds {value}, which is no number to compare by")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise cells.error(name, f"holds {number}, which is no number to compare by")
+    return number
 
 
 def _answer(cells: Cells, column: str, number: int, answer: Any) -> Part:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -41,7 +43,7 @@ def _load(dotted: str, folder: Path | None) -> Callable[[dict[str, Any]], Any]:
     try:
         path = _module_file(module_name, folder)
         module = importlib.import_module(module_name) if path is None else _import_file(path, module_name)
-    except Exception as error:  # a user's module can fail in any way
+    except (Exception, SystemExit) as error:  # a user's module can fail in any way
         message = f"{module_name} cannot be imported: {type(error).__name__}: {error}"
         raise RecipeError(Problem("format", message, "correct the name or the file")) from error
     function = getattr(module, function_name, None)
@@ -80,6 +82,20 @@ def apply_function(dotted: str, folder: Path | None, values: dict[str, Any], whe
         return result
     message = f"{dotted} returns {kind_of(result)} for this row"
     raise RecipeError(Problem(where, message, "return a str (it becomes text) or a dict of columns"))
+
+
+def failure_of(function: Callable[..., Any], error: BaseException) -> str:
+    """How a user's function failed, and on which line of its own file: `fails at mine.py:7: KeyError: 'a'`.
+
+    Args:
+        function: A function, or an object that is called.
+        error: What it raised.
+    """
+    called = inspect.unwrap(function) if inspect.isroutine(function) else type(function).__call__
+    file = getattr(called, "__globals__", {}).get("__file__")
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    place = f" at {Path(file).name}:{lines[-1]}" if file and lines else ""
+    return f"fails{place}: {type(error).__name__}: {error}"
 
 
 def _module_file(module_name: str, folder: Path | None) -> Path | None:

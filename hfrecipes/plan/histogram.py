@@ -34,9 +34,9 @@ class SourceLengths:
 
     @classmethod
     def of_examples(cls, source: str, examples: Iterable[Any]) -> SourceLengths:
-        """Of rows for fine-tuning (`EncodedExample`)."""
+        """Of rows for fine-tuning (`EncodedExample`), or of preferences, whose longest sequence counts."""
         examples = list(examples)
-        lengths = np.array([len(each.input_ids) + each.truncated_tokens for each in examples], dtype=np.int64)
+        lengths = np.array([each.longest for each in examples], dtype=np.int64)
         supervised = sum(each.supervised_tokens for each in examples)
         return cls(source, lengths, (supervised, sum(len(each.input_ids) for each in examples)))
 

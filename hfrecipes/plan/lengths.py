@@ -13,6 +13,8 @@ from hfrecipes.tokenization.tokenizer import Tokenizer
 def source_lengths(recipe: Recipe, sampled: Sequence[SampledSource], tokenizer: Tokenizer) -> list[SourceLengths]:
     """The lengths of documents for pretraining; otherwise those of rows, before they are cut or packed.
 
+    Of a preference it is that of the prompt with its longest answer, which `max_length` speaks of, too.
+
     Raises:
         RecipeError: naming a row that cannot be encoded.
     """

@@ -54,13 +54,18 @@ def with_new_rows(recipe: Recipe, config: Any, vocab_size: int | None) -> Any:
 
 
 def trained_adapter(recipe: Recipe) -> dict[str, Any] | None:
-    """The adapter that is trained: the recipe's, or the one in the folder that training starts from."""
+    """The adapter that is trained: the recipe's, or the one in the folder that training starts from.
+
+    A reward model merges a language model's adapter into its base and is trained whole; one of a reward model goes on.
+    """
     if recipe.get("adapter") or not recipe.get("model.name_or_path"):
         return recipe.get("adapter")
     file = recipe.find_file(recipe.get("model.name_or_path")) / _ADAPTER
     if not file.is_file():
         return None
     settings = json.loads(file.read_text(encoding="utf-8"))
+    if recipe.kind == "reward" and settings.get("task_type") != "SEQ_CLS":
+        return None
     method = METHOD_OF_TYPE.get(settings.get("peft_type"), "lora")
     return {"method": method, **{word: settings[word] for word in _COUNTED_WORDS if settings.get(word) is not None}}
 

@@ -49,7 +49,7 @@ class PreviewRow:
     @property
     def supervised_share(self) -> float:
         """The share of tokens that carry loss."""
-        return sum(carries for _, carries in self.tokens) / len(self.tokens)
+        return sum(carries for _, carries in self.tokens) / max(len(self.tokens), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class SourcePreview:
         truncated_share: Share of its tokens that were cut off.
         truncated_rows: Rows of the sample that were cut.
         dropped_rows: Those of them that lost all that carries loss; training leaves them out.
+        prompts: Whether rows are prompts, whose answers the training draws.
     """
 
     source: str
@@ -73,6 +74,7 @@ class SourcePreview:
     truncated_share: float
     truncated_rows: int
     dropped_rows: int = 0
+    prompts: bool = False
 
 
 def preview_sources(
@@ -96,9 +98,11 @@ def preview_sources(
 def _preview_examples(recipe: Recipe, sampled: SampledSource, tokenizer: Tokenizer, count: int) -> SourcePreview:
     encoded = encode_sample(recipe, sampled, tokenizer)
     title = sampled.source.title
+    # Of a row that is left out whole, such as a pair that is too long for a reward model, there is nothing to show.
+    whole = [(row, result) for row, result in zip(sampled.rows, encoded, strict=False) if len(result.input_ids)]
     rows = [
         PreviewRow(title, row.where, label_tokens(result.input_ids, result.labels, tokenizer), result.truncated_tokens)
-        for row, result in zip(sampled.rows[:count], encoded, strict=False)
+        for row, result in whole[:count]
     ]
     kept = [result for result in encoded if result.supervised_tokens]
     tokens = sum(len(result.input_ids) for result in kept)
@@ -112,6 +116,7 @@ def _preview_examples(recipe: Recipe, sampled: SampledSource, tokenizer: Tokeniz
         truncated_share=truncated / (truncated + sum(len(result.input_ids) for result in encoded)),
         truncated_rows=sum(result.truncated_tokens > 0 for result in encoded),
         dropped_rows=len(encoded) - len(kept),
+        prompts=recipe.kind in PROMPTED,
     )
 
 
@@ -171,11 +176,15 @@ def colours(console: Console) -> bool:
 def print_previews(console: Console, previews: Sequence[SourcePreview], max_length: int | None) -> None:
     """Shows the rows: tokens that carry loss bold and green, or between 【 and 】 where there are no colours."""
     legend = Text("tokens that carry loss", _SUPERVISED) if colours(console) else Text("【tokens that carry loss】")
-    console.print(Text.assemble("What the model sees. ", legend, "; the others are context."))
+    if any(preview.prompts for preview in previews):
+        console.print("What the model is asked. The answers, which carry loss, are drawn by the training.")
+    else:
+        console.print(Text.assemble("What the model sees. ", legend, "; the others are context."))
     for preview in previews:
         for row in preview.rows:
             cut = f", {row.truncated_tokens:,} cut off" if row.truncated_tokens else ""
-            share = f"{len(row.tokens):,} tokens, {row.supervised_share:.0%} carry loss{cut}"
+            loss = "" if preview.prompts else f", {row.supervised_share:.0%} carry loss"
+            share = f"{len(row.tokens):,} tokens{loss}{cut}"
             console.print(f"\n[bold]{escape(_shown(row.where))}[/bold] ({share})", highlight=False)
             console.print(render_row(row, brackets=not colours(console)), highlight=False, soft_wrap=True)
         console.print("\n" + escape(_shown(_summary(preview, max_length))), highlight=False)
@@ -221,7 +230,8 @@ def _shorten(tokens: list[str]) -> str:
 
 
 def _summary(preview: SourcePreview, max_length: int | None) -> str:
-    share = f"{preview.source}: {preview.supervised_share:.1%} of the tokens carry loss"
+    share = f"{preview.source}: "
+    share += "prompts" if preview.prompts else f"{preview.supervised_share:.1%} of the tokens carry loss"
     cut = ""
     if max_length is not None:
         cut = f"; {preview.truncated_rows} rows are longer than {max_length:,} tokens"

@@ -72,8 +72,13 @@ class EvaluationRow:
     @property
     def is_clear_loss(self) -> bool:
         """Whether some baseline's whole interval lies on the better side of the tuned model's."""
+        return bool(self.better)
+
+    @property
+    def better(self) -> list[str]:
+        """The baselines whose whole interval lies on the better side of the tuned model's."""
         tuned = self.by_model.get(TUNED)
-        return tuned is not None and any(self._beats(base, tuned) for base in self.baselines.values())
+        return [] if tuned is None else [name for name, base in self.baselines.items() if self._beats(base, tuned)]
 
     def _beats(self, one: Measurement, other: Measurement) -> bool:
         if not (one.has_interval and other.has_interval):

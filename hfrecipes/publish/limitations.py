@@ -109,7 +109,11 @@ def _by_truncation(facts: dict[str, Any]) -> str:
     cut = sum(entry.get("truncated_rows") or 0 for entry in train)
     # Rows that the cut left nothing to learn from are counted as cut, so they belong to the whole as well.
     whole = sum((entry.get("rows") or 0) + (entry.get("dropped_rows") or 0) for entry in train)
-    return f"{count(cut)} of {count(whole)} training rows were cut at the context length." if cut and whole else ""
+    if not (cut and whole):
+        return ""
+    left_out = cut == sum(entry.get("dropped_rows") or 0 for entry in train)
+    fate = "are longer than the context length and were left out" if left_out else "were cut at the context length"
+    return f"{count(cut)} of {count(whole)} training rows {fate}."
 
 
 def _by_context(facts: dict[str, Any]) -> str:
@@ -146,9 +150,10 @@ def _by_evaluation(facts: dict[str, Any]) -> list[str]:
     small = [_measured(row) for row in rows if any((m.n or _FEW_ROWS) < _FEW_ROWS for m in row.by_model.values())]
     if small:
         found.append(f"Fewer than {_FEW_ROWS} rows stand behind {_join(small)}: read the intervals, not the values.")
-    worse = [_measured(row) for row in rows if row.is_clear_loss]
-    if worse:
-        found.append(f"It is worse than what it started from in {_join(worse)}, beyond the intervals.")
+    for baseline in dict.fromkeys(name for row in rows for name in row.better):
+        worse = _join([_measured(row) for row in rows if baseline in row.better])
+        other = "what it started from" if baseline == "base" else code_span(baseline)
+        found.append(f"It is worse than {other} in {worse}, beyond the intervals.")
     return found
 
 

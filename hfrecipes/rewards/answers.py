@@ -39,6 +39,10 @@ class ExactAnswer:
     column: str = "answer"
     __name__: ClassVar[str] = "exact_answer"
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.column, str) or not self.column:
+            raise ValueError(f"column is the name of a column, not {self.column!r}")
+
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Completion], **columns: Any) -> list[float | None]:
         """One reward for each completion; None where its row has no right answer (null).
 

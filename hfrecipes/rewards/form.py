@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from hfrecipes.rewards.texts import Completion, check_unit, text_of, units_of
+from hfrecipes.rewards.texts import Completion, check_number, check_unit, text_of, units_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class Length:
 
     def __post_init__(self) -> None:
         check_unit(self.unit)
+        for name in ("target", "slope"):
+            check_number(name, getattr(self, name))
         if not (self.target >= 0 and self.slope > 0):
             raise ValueError(f"target is at least 0 and slope above 0, not {self.target} and {self.slope}")
 
@@ -53,6 +55,8 @@ class Repetition:
 
     def __post_init__(self) -> None:
         check_unit(self.unit)
+        if isinstance(self.ngram, bool) or not isinstance(self.ngram, int):
+            raise ValueError(f"ngram is a whole number, not {self.ngram!r}")
         if self.ngram < 1:
             raise ValueError(f"ngram is at least 1, not {self.ngram}")
 
@@ -80,6 +84,10 @@ class RegexMatch:
     __name__: ClassVar[str] = "regex_match"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.pattern, str):
+            raise ValueError(f"pattern is a text, not {self.pattern!r}")
+        if not isinstance(self.whole, bool):
+            raise ValueError(f"whole is true or false, not {self.whole!r}")
         try:
             re.compile(self.pattern)
         except re.error as error:
@@ -106,7 +114,8 @@ class Format:
     __name__: ClassVar[str] = "format"
 
     def __post_init__(self) -> None:
-        if isinstance(self.tags, str) or not self.tags or len(set(self.tags)) < len(self.tags):
+        named = isinstance(self.tags, list | tuple) and all(isinstance(tag, str) and tag for tag in self.tags)
+        if not named or not self.tags or len(set(self.tags)) < len(self.tags):
             raise ValueError(f"tags are a list of names, each once, not {self.tags!r}")
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Completion], **columns: Any) -> list[float]:

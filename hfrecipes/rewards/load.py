@@ -13,6 +13,8 @@ from hfrecipes.recipe.validate import nearest
 
 # The key that names the function or class; all others are its words.
 NAME = "function"
+# What every reward is given.
+_COMPLETIONS = "completions"
 
 Reward = Callable[..., list[float | None]]
 
@@ -41,6 +43,9 @@ def load_reward(spec: str | dict[str, Any], where: str, folder: Path | None = No
         reward = named(**words)
     except (TypeError, ValueError) as error:
         raise RecipeError(Problem(where, f"{dotted} cannot be built: {error}", "correct its words")) from error
+    except (Exception, SystemExit) as error:  # a user's class can fail in any way
+        fault = f"{dotted} cannot be built: {type(error).__name__}: {error}"
+        raise RecipeError(Problem(where, fault, "correct its words, or the class")) from error
     if not callable(reward):
         fix = "return a function of prompts and completions, or write words only beside a class"
         raise RecipeError(Problem(where, f"{dotted} builds {type(reward).__name__}, which is no reward", fix))
@@ -48,9 +53,15 @@ def load_reward(spec: str | dict[str, Any], where: str, folder: Path | None = No
 
 
 def _check_words(named: Callable[..., Any], dotted: str, words: dict[str, Any], where: str) -> None:
-    parameters = inspect.signature(named).parameters.values()
+    try:
+        parameters = inspect.signature(named).parameters.values()
+    except ValueError:  # of some that are written in C it is not known
+        return
     known = [each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     problems = []
+    if words and not isinstance(named, type) and _COMPLETIONS in known:
+        fault = f"{dotted} is a reward itself, which takes no words, and {', '.join(words)} stands beside it"
+        raise RecipeError(Problem(where, fault, "remove it, or name a class or a function that makes a reward"))
     if not any(each.kind is each.VAR_KEYWORD for each in parameters):
         for word in (word for word in words if word not in known):
             guess = nearest(word, known)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 UNITS = ("words", "characters", "tokens")
@@ -49,6 +51,20 @@ def check_unit(unit: str) -> None:
     """
     if unit not in UNITS:
         raise ValueError(f"unit is one of {', '.join(UNITS)}, not {unit!r}")
+
+
+def check_number(name: str, value: Any) -> None:
+    """Makes sure that what a word says is a number and not an endless one.
+
+    Raises:
+        ValueError: where it is not.
+    """
+    try:
+        known = isinstance(value, Real) and not isinstance(value, bool) and not math.isinf(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        known = False
+    if not known:
+        raise ValueError(f"{name} is a number, not {repr(value)[:40]}")
 
 
 def _content_text(content: Any) -> str:

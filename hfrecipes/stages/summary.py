@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from hfrecipes.recipe.rundir import RunDir
 from hfrecipes.recipe.secrets import redact
@@ -28,11 +30,15 @@ def print_summary(folder: Path) -> None:
         _print_folds(console, facts["folds"])
         console.print(_shown(f"{run.path}: {len(runs)} folds, report {run.report.name}"), highlight=False)
         return
-    table = Table("run", "data", "metric", "model", "value", "95 % interval", "n", box=None, header_style="bold")
+    table = Table("", "model", "value", "95 % interval", "n", box=None, header_style="bold")
     for each in runs:
         facts = each.facts()
-        for row in [*_rows(facts), *_continued_rows(facts)]:
-            table.add_row(*map(_shown, row))
+        rows = [*_rows(facts), *_continued_rows(facts)]
+        for data in dict.fromkeys(row[0] for row in rows):
+            # The names of data sets are long, so they stand in lines of their own.
+            table.add_row(Text(_shown(f"{facts['name']}: {data}" if len(runs) > 1 else data), "bold"))
+            for metric, *others in (row[1:] for row in rows if row[0] == data):
+                table.add_row(Padding(_shown(metric), (0, 0, 0, 2)), *map(_shown, others))
     if table.row_count:
         console.print(table)
     for each in runs:
@@ -57,7 +63,6 @@ def _continued_rows(facts: dict[str, Any]) -> list[list[str]]:
     found = facts.get("continued", {})
     return [
         [
-            facts["name"],
             f"the {domain} domain",
             title,
             "tuned − base",
@@ -80,10 +85,12 @@ def _metric(entry: dict[str, Any]) -> str:
 
 
 def _rows(facts: dict[str, Any]) -> list[list[str]]:
+    """Data set, metric, model and figures; of one metric the models stand one below the other."""
     entries = [entry for entry in facts.get("evaluations", []) if entry["metric"] not in LEFT_OUT]
+    metrics = list(dict.fromkeys(entry["metric"] for entry in entries))
+    entries.sort(key=lambda entry: metrics.index(entry["metric"]))
     return [
         [
-            facts["name"],
             entry["dataset"],
             _metric(entry),
             entry["model"],

@@ -88,7 +88,7 @@ class WinRates:
         entries, facts = [], []
         for place, spec in enumerate(judge_specs(self.recipe)):
             name = judge_name(spec)
-            outcomes, said = self._outcomes(place, spec, prompts, *pair, device)
+            outcomes, said = self.outcomes(place, spec, prompts, *pair, device)
             if np.isnan(outcomes).all():
                 continue
             found = win_rate(outcomes)
@@ -100,9 +100,10 @@ class WinRates:
             facts.append({"judge": name, "kind": kind_of(spec), **asdict(found.rate), **counts, **said, "words": words})
         return entries, facts
 
-    def _outcomes(
+    def outcomes(
         self, place: int, spec: dict[str, Any], prompts: Sequence[Prompt], ours: Any, theirs: Any, device: Any
     ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Who wins each prompt by one judge, as `evaluation.win_rate` gives it, and what is known of the judge besides."""
         if kind_of(spec) == COMPARE:
             verdicts = compare_by_judge(prompts, ours, theirs, self._function(place, spec))
             return verdicts.outcomes, _both_orders(verdicts)

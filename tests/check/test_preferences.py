@@ -66,6 +66,7 @@ def test_pairs_and_rankings_need_no_word_about_what_they_are(kind: str, row: dic
             "scores is a list of 1 where one number for each of 2",
         ),
         ({"prompt": "a", "responses": ["b", "c"], "ranks": [1, None]}, "ranks holds"),
+        ({"prompt": "a", "responses": ["b", "c"], "scores": [10**400, 1]}, "scores holds inf"),
         ({"prompt": "a", "responses": ["b"]}, "a ranking compares two answers or more"),
         ({"prompt": "a", "completion": "b"}, "there is no column 'chosen', which task: comparison needs"),
     ],

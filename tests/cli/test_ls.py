@@ -47,6 +47,7 @@ def test_a_word_that_nothing_has_is_a_failure(capsys: pytest.CaptureFixture[str]
     [
         (["# Llama 3.1 in half an hour. More words.", "kind: sft"], "Llama 3.1 in half an hour"),
         (["# One sentence over", "# two lines.", "#", "# Needs: a GPU."], "One sentence over two lines"),
+        (["# As Wei et al. did (Wei et al. 2021). More."], "As Wei et al. did (Wei et al. 2021)"),
         (["# No end", "kind: sft", "# later."], "No end"),
         (["kind: sft", "# A comment."], ""),
         ([], ""),

@@ -176,6 +176,16 @@ def ranking(answers: list[str], **more: Any) -> dict[str, Any]:
     return example
 
 
+def test_of_columns_that_say_the_same_thing_the_one_that_the_recipe_names_counts() -> None:
+    row = {"prompt": "Name", "theirs": [" a", " b"], "answers": [" c", " d"], "ranks": [1, 2], "stars": [1, 5]}
+    spec = {"task": "comparison", "pairs": "together", "columns": {"responses": "theirs", "scores": "stars"}}
+    (example,) = to_examples(row, spec)
+    assert example["answers"] == [" b", " a"]
+    pair = {"chosen": " e", "rejected": " f"}
+    assert to_examples(row | pair, spec) == [example]
+    assert to_examples(row | pair, {"task": "comparison"}) == [{"prompt": "Name"} | pair]
+
+
 def test_a_ranking_is_one_row_of_all_its_answers(tokenizer_folder: Path) -> None:
     (whole,) = encoded([ranking([" fox", " brown dog", " wind"], scores=[1, 3, 1])], tokenizer_folder)
     tokenizer = Tokenizer.load(tokenizer_folder)

@@ -26,8 +26,8 @@ NAMES = [name for name in shipped_recipes() if load_recipe(name).kind != "pipeli
 def overrides_alone(name: str, *alone: str) -> list[str]:
     """What a later step of a pipeline, which starts from an earlier one's model, needs to be told by itself."""
     recipe = load_recipe(name)
-    judged = str(recipe.get("rewards.0.model")).startswith("runs/")
-    found = ["rewards.0.model=somebody/reward-model"] if judged else []
+    keys = ("rewards.0.model", "evaluation.win_rate.judges.0.model")
+    found = [f"{key}=somebody/reward-model" for key in keys if str(recipe.get(key)).startswith("runs/")]
     return [*alone, *found] if str(recipe.get("model.name_or_path")).startswith("runs/") else found
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from numbers import Real
@@ -13,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hfrecipes.data.functions import failure_of
+from hfrecipes.data.messages import kind_of
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.trainers.ppo.prompts import Prompt
 
@@ -155,10 +158,19 @@ class FunctionReward:
             **completed.extra,
         }
         words = words if self.words is None else {name: value for name, value in words.items() if name in self.words}
-        given = self.function(**words)
-        if inspect.isawaitable(given):
-            given = _await(given)
-        return self._numbers(list(given), completed)
+        return self._numbers(self._listed(words), completed)
+
+    def _listed(self, words: dict[str, Any]) -> list[Any]:
+        """What the function returns, waited for and told from what is no list of scores."""
+        try:
+            given = self.function(**words)
+            given = _await(given) if inspect.isawaitable(given) else given
+            given = given.tolist() if hasattr(given, "tolist") else given
+            if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping | Set):
+                return list(given)
+        except (Exception, SystemExit) as error:  # a user's function can fail in any way
+            raise self._fault(failure_of(self.function, error), "correct the function, or the data") from error
+        raise self._fault(f"returns {kind_of(given)}", "return a list with one number for each completion")
 
     def _numbers(self, given: list[Any], completed: Completed) -> Scores:
         if len(given) != len(completed.texts):
@@ -170,7 +182,7 @@ class FunctionReward:
         for row, value in enumerate(given):
             if value is not None and not isinstance(value, Real):
                 raise self._fault(f"gave {value!r} for completion {row}", "give a number, or None for none")
-        return torch.tensor([float("nan") if value is None else float(value) for value in given]), None
+        return torch.tensor([math.nan if value is None else _float(value) for value in given]), None
 
     def _of_tokens(self, given: list[Any], completed: Completed) -> Scores:
         for row, (values, ids) in enumerate(zip(given, completed.ids, strict=True)):
@@ -178,7 +190,10 @@ class FunctionReward:
                 count = len(values) if isinstance(values, Sequence) else 1
                 fault = f"gave {count} scores for the {len(ids)} tokens of completion {row}"
                 raise self._fault(fault, "give one for each token of each completion")
-        return torch.zeros(len(given)), [[float(value) for value in values] for values in given]
+            for token, value in enumerate(values):
+                if not isinstance(value, Real) or value != value:
+                    raise self._fault(f"gave {value!r} for token {token} of completion {row}", "give a number")
+        return torch.zeros(len(given)), [[_float(value) for value in values] for values in given]
 
     def _fault(self, says: str, fix: str) -> RecipeError:
         return RecipeError(Problem(f"reward function {self.__name__}", says, fix))
@@ -186,6 +201,13 @@ class FunctionReward:
 
 def _columns(completed: Completed) -> list[str]:
     return list(completed.prompts[0].columns) if completed.prompts else []
+
+
+def _float(value: Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _await(awaitable: Any) -> Any:

@@ -92,11 +92,49 @@ def test_tokens_can_have_scores_of_their_own() -> None:
         ([[1.0], [1.0], [1.0]], "gave 1 scores for the 2 tokens of completion 0"),
         ([1.0, None, 1.0], "no function gave completion 1 a score"),
         ([1.0, float("inf"), 1.0], "gave an infinite score"),
+        ([1.0, 10**400, 1.0], "gave an infinite score"),
+        ([[1.0, None], [1.0], [1.0, 1.0, 1.0]], "gave None for token 1 of completion 0"),
+        ([[1.0, 1.0], [1.0], [1.0, float("nan"), 1.0]], "gave nan for token 1 of completion 2"),
+        (None, "returns None"),
+        (1.0, "returns a float"),
+        ({0: 1.0, 1: 1.0, 2: 1.0}, "returns a dict"),
+        ("123", "returns a str"),
     ],
 )
 def test_what_is_no_score_is_told(given: list[Any], says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         score(lambda **_: given)
+
+
+def _raises(**_: Any) -> list[float]:
+    raise KeyError("gold")
+
+
+async def _raises_later(**_: Any) -> list[float]:
+    raise KeyError("gold")
+
+
+def _ends(**_: Any) -> list[float]:
+    raise SystemExit(0)
+
+
+def _raises_on_the_way(**_: Any) -> Any:
+    yield 1.0
+    raise KeyError("gold")
+
+
+@pytest.mark.parametrize("function", [_raises, _raises_later, _ends, _raises_on_the_way])
+def test_a_function_that_fails_is_told_with_its_line(function: Any) -> None:
+    with pytest.raises(RecipeError, match=r"fails at test_rewards\.py:\d+: (KeyError: 'gold'|SystemExit: 0)"):
+        score(function)
+
+
+def test_a_function_that_lacks_a_column_is_told() -> None:
+    def asks(completions: Any, gold: Any) -> list[float]:
+        return [1.0] * len(completions)
+
+    with pytest.raises(RecipeError, match="missing 1 required positional argument: 'gold'"):
+        score(asks)
 
 
 def other_tokenizer() -> PreTrainedTokenizerFast:

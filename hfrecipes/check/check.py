@@ -12,6 +12,7 @@ from hfrecipes.check.launch import RUNS, launch_problems
 from hfrecipes.check.lengths import length_problems
 from hfrecipes.check.long_context import chained_rope_problems, long_context_problems
 from hfrecipes.check.model import look_at_model, model_problems
+from hfrecipes.check.other_runs import other_runs_problems
 from hfrecipes.check.publish import publish_problems
 from hfrecipes.check.regularization import regularization_problems
 from hfrecipes.check.rewards import reward_problems
@@ -91,6 +92,7 @@ def _recipe_problems(
         *metric_problems(recipe),
         *reward_problems(recipe, scans, promised),
         *win_rate_problems(recipe, promised),
+        *other_runs_problems(recipe, promised),
         *launch_problems(recipe, hardware, num_processes, runs_dir),
         *publish_problems(recipe, publish),
         *recipe.unchecked,

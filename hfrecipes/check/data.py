@@ -14,6 +14,7 @@ from hfrecipes.check.promised import is_promised
 from hfrecipes.check.refinement import columns_of_rules, refinement_problems
 from hfrecipes.check.rows import Scan, answerless, named_places, scan_rows
 from hfrecipes.data import embedded
+from hfrecipes.data.families import refuse_unmeasured
 from hfrecipes.data.mixture.settings import mixture_settings
 from hfrecipes.data.sources import open_source
 from hfrecipes.data.splits.settings import split_settings
@@ -66,7 +67,22 @@ def data_problems(recipe: Recipe, scans: list[Scan], promised: Iterable[Path]) -
     ]
     found += _repeat_problems(recipe, scans)
     found += _overlap_problems(recipe, scans)
+    found += _family_problems(recipe, scans)
     return [*found, *_task_problems(recipe, scans), *_refinement_problems(recipe, promised)]
+
+
+def _family_problems(recipe: Recipe, scans: list[Scan]) -> list[Problem]:
+    """Held-out families of which there is nothing to measure, where all held-out rows were looked at."""
+    measured = [scan for scan in scans if not scan.key.startswith("data.train")]
+    whole = all(0 < scan.num_rows == len(scan.sample) for scan in measured)
+    if not whole or len(measured) < len(recipe.sources("eval")) + len(recipe.sources("test")):
+        return []
+    families = {example["family"] for scan in measured for _, example in scan.sample if example.get("family")}
+    try:
+        refuse_unmeasured(recipe, families)
+    except RecipeError as error:
+        return error.problems
+    return []
 
 
 def _mixture_problems(recipe: Recipe) -> list[Problem]:

@@ -50,13 +50,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def chat(args: argparse.Namespace) -> int:
-    from transformers.utils import logging
+    from hfrecipes.stages.quiet import quiet_libraries
 
+    quiet_libraries()
     from hfrecipes.evaluation.conversation import Conversation
     from hfrecipes.evaluation.prompts import ChatTemplateError
     from hfrecipes.recipe.problem import Problem, RecipeError
 
-    logging.disable_progress_bar()
+    _refuse_reward_models(args.run)
     model, tokenizer, mode = _load_base(args.run) if args.base else _load(args.run)
     has_turns = tokenizer.chat_template is not None and not _is_pretrained_only(args.run)
     max_new_tokens = args.max_new_tokens or _default_length(model)
@@ -92,9 +93,6 @@ def _temperature(text: str) -> float:
 
 def _load(path: Path) -> tuple[Any, Any, AbstractContextManager]:
     """The model that the run trained, and its tokenizer."""
-    from hfrecipes.stages.quiet import quiet_libraries
-
-    quiet_libraries()
     from hfrecipes.models.load import load_run_model
     from hfrecipes.recipe.hardware import detect_hardware
     from hfrecipes.recipe.rundir import RunDir
@@ -121,6 +119,22 @@ def _load_base(path: Path) -> tuple[Any, Any, AbstractContextManager]:
         raise RecipeError(Problem(str(path), fault, "leave --base out"))
     model = _base_model(facts["base"], facts.get("revision"))
     return model, load_run_tokenizer(run), nullcontext()
+
+
+def _refuse_reward_models(path: Path) -> None:
+    """A reward model has learnt to score texts, and what its base would say is none of its own words.
+
+    Raises:
+        RecipeError: where the run trained one.
+    """
+    from hfrecipes.recipe.problem import Problem, RecipeError
+    from hfrecipes.recipe.rundir import RunDir
+
+    run = RunDir(path)
+    if run.facts_file.is_file() and run.facts()["kind"] == "reward":
+        fault = "is a reward model: it scores answers and writes none"
+        fix = "ask it with load_reward_model, as docs/preferences.md shows"
+        raise RecipeError(Problem(str(path), fault, fix))
 
 
 def _is_pretrained_only(path: Path) -> bool:

@@ -70,8 +70,10 @@ def _model_folder(run: Path, out: Path) -> Path:
     """The folder that holds the heads, found fit before anything heavy is imported.
 
     Raises:
-        RecipeError: there is none, its heads are not chained, or what is to be written is there already.
+        RecipeError: there is none, it is damaged, its heads are not chained, or what is to be written is there already.
     """
+    from hfrecipes.models.adapters import is_adapter, refuse_damaged_adapter
+    from hfrecipes.models.integrity import refuse_damaged_model
     from hfrecipes.models.mtp.beside import FILE, heads_beside, spoken
     from hfrecipes.recipe.problem import Problem, RecipeError
     from hfrecipes.recipe.rundir import RunDir
@@ -95,6 +97,7 @@ def _model_folder(run: Path, out: Path) -> Path:
         fault = f"has {spoken(facts)}, and the layout is one of heads behind each other"
         fix = "decode with mtp_generate, or train with objective: {name: mtp, heads: chained}"
         raise RecipeError(Problem(str(folder), fault, fix))
+    (refuse_damaged_adapter if is_adapter(folder) else refuse_damaged_model)(folder)
     return folder
 
 

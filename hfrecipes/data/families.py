@@ -115,6 +115,22 @@ def refuse_unmeasured(recipe: Recipe, measured: Collection[str]) -> None:
             raise RecipeError(Problem(recipe.where(key), fault, fix))
 
 
+def unlearnt_families(recipe: Recipe, trained: Collection[str], measured: Collection[str]) -> list[str]:
+    """A warning where figures of seen families hold some that no training row is tagged as.
+
+    Args:
+        recipe: May say `data.held_out_families`.
+        trained: The families of the rows that are trained on.
+        measured: Those of `data.eval` and `data.test`.
+    """
+    held_out = {_on_one_line(family) for family in recipe.get("data.held_out_families") or []}
+    unlearnt = sorted(set(measured) - set(trained) - held_out) if held_out else []
+    if not unlearnt:
+        return []
+    shown = ", ".join(unlearnt)
+    return [f"figures of seen families hold {shown}, and no row of data.train is tagged so: hold them out, or tag it"]
+
+
 def _on_one_line(tag: str) -> str:
     """Tags stand in tables and reports."""
     return " ".join(tag.split())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hfrecipes.data.examples import examples_fingerprint, read_examples
-from hfrecipes.data.families import refuse_unmeasured
+from hfrecipes.data.families import refuse_unmeasured, unlearnt_families
 from hfrecipes.data.formats import Example, example_texts
 from hfrecipes.data.labelled import LABEL
 from hfrecipes.data.progress import track
@@ -193,7 +193,8 @@ def _write(
     """Writes the rows and facts of all sources into an empty folder."""
     facts, warnings, refinery = [], [], Refinery(recipe, tokenizer)
     parts: list[TrainPart] = []
-    families: set[str] = set()
+    trained: set[str] = set()
+    measured: set[str] = set()
     for role, sources in opened.items():
         columns = _columns(role, settings)
         tallies = [Tally() for _ in sources]
@@ -221,9 +222,10 @@ def _write(
             limit = None if isinstance(settings, PackSettings) else settings.max_length
             word = "max_prompt_length" if isinstance(settings, PromptSettings) else "max_length"
             warnings += tally.warnings(source.title, limit, word)
-            families |= tally.families.keys() if role != "train" else set()
+            (trained if role == "train" else measured).update(tally.families)
             facts.append(tally.entry(role, source.name, source.split, source.revision, source.license))
-    refuse_unmeasured(recipe, families)
+    refuse_unmeasured(recipe, measured)
+    warnings += unlearnt_families(recipe, trained, measured)
     for source in chain.from_iterable(opened.values()):
         source.refuse_changed(source.revision)
     notes = dict.fromkeys(note for sources in opened.values() for source in sources for note in source.notes())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,7 +179,10 @@ def _answered(prompts: Sequence[Prompt], answers_a: Answers, answers_b: Answers)
 
 
 def _verdicts(judge: Judge, prompts: list[Prompt], first: list[str], second: list[str]) -> np.ndarray:
-    found = np.array([np.nan if each is None else each for each in judge(prompts, first, second)], dtype=np.float64)
+    said = judge(prompts, first, second)
+    if not hasattr(said, "__len__") or isinstance(said, str | bytes | Mapping | Set):
+        raise ValueError(f"the judge returns {type(said).__name__} instead of a list of verdicts")
+    found = np.array([np.nan if each is None else each for each in said], dtype=np.float64)
     if found.shape != (len(prompts),):
         raise ValueError(f"the judge gave {len(found)} verdicts on {len(prompts)} pairs")
     known = found[~np.isnan(found)]

@@ -98,11 +98,12 @@ def preview_sources(
 def _preview_examples(recipe: Recipe, sampled: SampledSource, tokenizer: Tokenizer, count: int) -> SourcePreview:
     encoded = encode_sample(recipe, sampled, tokenizer)
     title = sampled.source.title
-    # Of a row that is left out whole, such as a pair that is too long for a reward model, there is nothing to show.
-    whole = [(row, result) for row, result in zip(sampled.rows, encoded, strict=False) if len(result.input_ids)]
+    # Rows that training leaves out, such as pairs that are too long for a reward model, are shown where there are no others.
+    pairs = list(zip(sampled.rows, encoded, strict=False))
+    seen = [(row, result) for row, result in pairs if result.supervised_tokens] or pairs
     rows = [
         PreviewRow(title, row.where, label_tokens(result.input_ids, result.labels, tokenizer), result.truncated_tokens)
-        for row, result in whole[:count]
+        for row, result in seen[:count]
     ]
     kept = [result for result in encoded if result.supervised_tokens]
     tokens = sum(len(result.input_ids) for result in kept)

@@ -147,9 +147,10 @@ def _by_evaluation(facts: dict[str, Any]) -> list[str]:
             f"{_join(map(code_span, same))} {'comes' if len(same) == 1 else 'come'} from a source that it was also trained on: "
             "the figures say little about text from elsewhere."
         )
-    small = [_measured(row) for row in rows if any((m.n or _FEW_ROWS) < _FEW_ROWS for m in row.by_model.values())]
+    small = [row for row in rows if any((m.n or _FEW_ROWS) < _FEW_ROWS for m in row.by_model.values())]
     if small:
-        found.append(f"Fewer than {_FEW_ROWS} rows stand behind {_join(small)}: read the intervals, not the values.")
+        behind = _join([part for name in datasets for part in _by_dataset(name, small, rows)])
+        found.append(f"Fewer than {_FEW_ROWS} rows stand behind {behind}: read the intervals, not the values.")
     for baseline in dict.fromkeys(name for row in rows for name in row.better):
         worse = _join([_measured(row) for row in rows if baseline in row.better])
         other = "what it started from" if baseline == "base" else code_span(baseline)
@@ -171,6 +172,14 @@ def _by_fold(facts: dict[str, Any]) -> str:
         f"It was trained without fold {fold} of the {folds} folds of its data, and measured on that one: the figures of one "
         "fold alone say little about how much they depend on which rows it is."
     )
+
+
+def _by_dataset(dataset: str, some: list[EvaluationRow], rows: list[EvaluationRow]) -> list[str]:
+    """Those of the figures on one data set, in one phrase where they are several and no others were measured on it."""
+    found = [row for row in some if row.dataset == dataset]
+    if len(found) > 1 and len(found) == sum(row.dataset == dataset for row in rows):
+        return [f"all figures on {code_span(dataset)}"]
+    return [_measured(row) for row in found]
 
 
 def _measured(row: EvaluationRow) -> str:

@@ -82,6 +82,8 @@ def _problems(recipe: Recipe, key: str) -> list[Problem]:
         return [
             Problem(where, f"{key} {fault}", "say one of model, function and compare; each judge has its own entry")
         ]
+    if not isinstance(spec[named[0]], str):
+        return [Problem(where, f"{key}.{named[0]} is {spec[named[0]]!r}", "it is a string")]
     known = _OF_MODELS if named == [MODEL] else (COMPARE,) if named == [COMPARE] else None
     found = []
     for word in (word for word in spec if known and word not in known):

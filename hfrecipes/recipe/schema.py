@@ -32,7 +32,7 @@ Schema = dict[str, Any]
 # The libraries whose classes the schema is read from.
 LIBRARIES = ("transformers", "trl", "peft")
 # Raised when the making of the schema changes, so that cached ones are made anew.
-EDITION = 28
+EDITION = 29
 SHIPPED = Path(__file__).with_name("schema.json")
 
 

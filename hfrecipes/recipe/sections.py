@@ -109,6 +109,9 @@ class Evaluation:
     task: Task | None = words("A task that the model is scored on by generating.")
     samples: int | None = words("Generated samples kept for the card and the report. Default: 4.", minimum=0)
     compare_base: bool | None = words("Measure the starting model in the same way. Default: true where there is one.")
+    compare_runs: list[str] | None = words(
+        "Folders of finished runs whose figures on the same held-out data stand beside this one's: [runs/NAME]."
+    )
     batch_size: int | None = words("Rows measured at once. Default: 16.", minimum=1)
     needle: NeedleWords | None = words("A sentence hidden in a long text, by length and depth: is it found?")
     early_stopping: EarlyStopping | None = words(

@@ -8,10 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from hfrecipes.data.functions import function_fingerprint
 from hfrecipes.data.settings import PREPARED
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.manifest import MANIFEST
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.reward_words import FUNCTION, MODEL
+from hfrecipes.recipe.rundir import RunDir
 from hfrecipes.stages.changes import Changes
 from hfrecipes.stages.keys import begins, change_words, flatten, is_allowed
 
@@ -40,9 +43,13 @@ _ROWS = (
     *(f"training.{word}" for word in sorted(PREPARED)),
 )
 _MIXTURE = "data.mixture"
+_REWARDS = "rewards"
+# Functions of this package change with its version, which is told apart from the recipe.
+_OURS = "hfrecipes."
 _DIFFERENCES = {
     "data": "the data has changed (rows, tokenizer or packing are others than the run began with)",
     "model": "the model that the adapter stands on has changed",
+    _REWARDS: "what scores answers has changed (the file of a function, or a reward model)",
 }
 
 
@@ -62,6 +69,8 @@ def fingerprint(recipe: Recipe, data: str, mixture: dict[str, Any] | None = None
         "schedule": {key: value for key, value in values.items() if begins(key, _SCHEDULE)},
         "model": starting_weights(recipe),
     }
+    if recipe.get(_REWARDS):
+        parts[_REWARDS] = [_scoring(recipe, place, spec) for place, spec in enumerate(recipe.get(_REWARDS))]
     return parts if mixture is None else {**parts, _MIXTURE: mixture}
 
 
@@ -182,6 +191,22 @@ def starting_weights(recipe: Recipe) -> str | None:
     folder = recipe.find_file(name)
     if not folder.is_dir():
         return f"{name}@{recipe.get('model.revision')}"
+    return _hashed(folder)
+
+
+def _scoring(recipe: Recipe, place: int, spec: dict[str, Any]) -> str:
+    """What a reward is, beyond the words of the recipe: the contents of a function's file, or a model's weights."""
+    if name := spec.get(FUNCTION):
+        where = recipe.where(f"{_REWARDS}.{place}")
+        return name if name.startswith(_OURS) else function_fingerprint(name, recipe.path.parent, where)
+    folder = recipe.find_file(spec[MODEL])
+    if not folder.is_dir():
+        return spec[MODEL]
+    run = RunDir(folder)
+    return _hashed(run.model if run.facts_file.is_file() and run.model.is_dir() else folder)
+
+
+def _hashed(folder: Path) -> str:
     return hashlib.sha256("".join(sorted(_identity(folder))).encode()).hexdigest()[:32]
 
 

@@ -83,6 +83,7 @@ class PreferenceMeasurer(Measurer):
             return []
         with self._status(f"judging the answers to {len(prompts)} prompts of {name}"):
             entries, facts = duel.judge(TUNED, BASE, prompts, device, step)
+        self.warnings += [f"{name}: {each}" for each in duel.warnings]
         self.more_facts["win_rates"] = [{"dataset": name, **each} for each in facts]
         return [{"model": TUNED, "dataset": name, **entry} for entry in entries]
 

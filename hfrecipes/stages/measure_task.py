@@ -114,7 +114,8 @@ class TaskMeasurer:
     ) -> None:
         examples = self.examples[name]
         most = min(self.settings["num_rows"], len(examples))
-        asking = self._status(f"the {title} model answers {most} prompts of {name}")
+        asked = f"the {title.partition(',')[0]} model" + (f" with {shots} examples" if shots else "")
+        asking = self._status(f"{asked} answers {most} prompts of {name}")
         with asking, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             pool = shot_pool(self.recipe, self.prepared) if shots else None

@@ -31,6 +31,7 @@ from hfrecipes.stages.facts import (
 from hfrecipes.stages.fingerprints import compare_fingerprints
 from hfrecipes.stages.long_context import LongContext
 from hfrecipes.stages.opening import Start, agree, begin, claimed, go_on, open_run
+from hfrecipes.stages.other_runs import entries_of_others
 from hfrecipes.stages.pages import remove_drafts, write_missing_pages, write_pages
 from hfrecipes.stages.tracking import restarted_trackers, tracked
 from hfrecipes.tokenization.compression import compression_words
@@ -207,11 +208,13 @@ class Session(Assembly):
         if hasattr(self._measurer, "take"):
             self._measurer.take(self.trainer)
         evaluations, samples = self._measurer.trained_and_base(model, self.trainer.state.global_step)
+        others, warnings = entries_of_others(self.recipe, evaluations, self.prepared.facts)
+        evaluations = others + evaluations
         facts |= {
             "evaluations": evaluations,
             "samples": samples,
             **self._measurer.more_facts,
-            "warnings": [*(facts.get("warnings") or []), *self._measurer.warnings],
+            "warnings": [*(facts.get("warnings") or []), *self._measurer.warnings, *warnings],
         }
         facts |= decoding_facts(self.recipe, model, self.tokenizer, self.console)
         long_context = LongContext(self.recipe, *self._tokenizers, self.console)

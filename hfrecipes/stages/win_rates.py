@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hfrecipes.data.functions import load_function
+from hfrecipes.data.functions import failure_of, load_function
 from hfrecipes.evaluation.generation import generate_texts
 from hfrecipes.evaluation.intervals import bootstrap_interval
 from hfrecipes.evaluation.prompts import Prompt
@@ -17,6 +17,7 @@ from hfrecipes.models.adapters import is_adapter
 from hfrecipes.models.reward import load_reward_model
 from hfrecipes.recipe.judge_words import COMPARE, WIN_RATE, judge_specs, kind_of
 from hfrecipes.recipe.loader import Recipe
+from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.reward_words import FUNCTION, MODEL
 from hfrecipes.rewards.load import load_reward
 from hfrecipes.stages.policy_rewards import reward_folder, reward_name
@@ -36,12 +37,15 @@ class WinRates:
         recipe: A resolved recipe.
         tokenizer: What both models are asked through.
         batch_size: Prompts at a time.
+        answers: Of each model.
+        warnings: Of judges who said nothing.
     """
 
     recipe: Recipe
     tokenizer: Any
     batch_size: int
     answers: dict[str, list[str | None]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def is_asked_for(self) -> bool:
@@ -90,6 +94,7 @@ class WinRates:
             name = judge_name(spec)
             outcomes, said = self.outcomes(place, spec, prompts, *pair, device)
             if np.isnan(outcomes).all():
+                self.warnings.append(f"{name} judged no pair of answers, so that there is no win rate by it")
                 continue
             found = win_rate(outcomes)
             entries.append({**win_rate_entry(found, step), "metric": f"win_rate_by_{name}"})
@@ -105,14 +110,37 @@ class WinRates:
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Who wins each prompt by one judge, as `evaluation.win_rate` gives it, and what is known of the judge besides."""
         if kind_of(spec) == COMPARE:
-            verdicts = compare_by_judge(prompts, ours, theirs, self._function(place, spec))
+            verdicts = self._compared(place, spec, prompts, ours, theirs)
             return verdicts.outcomes, _both_orders(verdicts)
         scorer = self._model(spec, device) if kind_of(spec) == MODEL else FunctionReward(self._function(place, spec))
 
         def score(asked: list[Prompt], answers: list[str]) -> list[float]:
-            return scorer(_completed(asked, answers))[0].double().tolist()
+            scores, of_tokens = scorer(self._completed(asked, answers))
+            return scores.double().tolist() if of_tokens is None else [sum(each) for each in of_tokens]
 
         return compare_by_score(prompts, ours, theirs, score, self.recipe.get(f"{WIN_RATE}.margin", 0.0)), {}
+
+    def _compared(
+        self, place: int, spec: dict[str, Any], prompts: Sequence[Prompt], ours: Any, theirs: Any
+    ) -> Verdicts:
+        """What a function says that sees both answers.
+
+        Raises:
+            RecipeError: it fails, or says something else than verdicts.
+        """
+        function = self._function(place, spec)
+        try:
+            return compare_by_judge(prompts, ours, theirs, function)
+        except (Exception, SystemExit) as error:  # a user's function can fail in any way
+            where = self.recipe.where(f"{WIN_RATE}.judges.{place}")
+            fix = "correct the function, and go on with --resume"
+            raise RecipeError(Problem(where, f"{spec[COMPARE]} {failure_of(function, error)}", fix)) from error
+
+    def _completed(self, prompts: list[Prompt], answers: list[str]) -> Completed:
+        """Answers as rewards of policies read them. One that was cut at the limit of tokens is judged as if it ended there."""
+        asked = [Asked(row, [], prompt) for row, prompt in enumerate(prompts)]
+        ids = [self.tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in answers]
+        return Completed(asked, answers, ids, [True] * len(answers), {})
 
     def _function(self, place: int, spec: dict[str, Any]) -> Any:
         where, folder = self.recipe.where(f"{WIN_RATE}.judges.{place}"), self.recipe.path.parent
@@ -131,12 +159,6 @@ def judge_name(spec: dict[str, Any]) -> str:
     """What a judge is called in the facts: the function, or the folder or repository of the model."""
     kind = kind_of(spec)
     return reward_name(spec) if kind in (MODEL, FUNCTION) else spec[COMPARE].rpartition(":")[2]
-
-
-def _completed(prompts: list[Prompt], answers: list[str]) -> Completed:
-    """Answers as rewards of policies read them. One that was cut at the limit of tokens is judged as if it ended there."""
-    asked = [Asked(row, [], prompt) for row, prompt in enumerate(prompts)]
-    return Completed(asked, answers, [[] for _ in answers], [True] * len(answers), {})
 
 
 def _both_orders(verdicts: Verdicts) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from hfrecipes.cli.main import main
 from hfrecipes.models.mtp.attach import add_mtp_heads, inner_model
 from hfrecipes.models.mtp.saving import FILE, write_heads
+from hfrecipes.recipe.manifest import write_manifest
 from hfrecipes.tokenization.training import train_tokenizer
 from tests.models.mtp.families import build, shake
 
@@ -84,5 +85,10 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path, capsys: pytest.CaptureF
     assert "there is no such folder" in told(tmp_path / "nowhere")
     (tmp_path / "parallel" / FILE).unlink()
     assert f"holds no {FILE}" in told(tmp_path / "parallel")
+    saved(tmp_path / "changed")
+    write_manifest(tmp_path / "changed")
+    config = tmp_path / "changed" / "config.json"
+    config.write_text(config.read_text().replace('"num_hidden_layers": 3', '"num_hidden_layers": 1'))
+    assert "config.json" in told(tmp_path / "changed")
     saved(tmp_path / "elsewhere", family="gpt2")
     assert "this model under transformer.h" in told(tmp_path / "elsewhere")

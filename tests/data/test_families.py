@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hfrecipes.check.data import data_problems, scan_sources
 from hfrecipes.data.formats import to_examples
 from hfrecipes.data.prepare import prepare
 from hfrecipes.data.sources import open_sources
@@ -53,6 +54,29 @@ def test_what_is_left_after_a_limit_is_of_the_other_families(rows: Path) -> None
     (source,) = open_sources(recipe(rows, ["a"], limit=5), "train")
     assert Counter(row.values["task"] for row in source.rows()).total() == 5
     assert "a" not in {row.values["task"] for row in source.rows()}
+
+
+def test_a_family_that_only_the_test_has_is_no_seen_one_unsaid(
+    rows: Path, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    learnt = tmp_path / "learnt.jsonl"
+    learnt.write_text("".join(json.dumps(row) + "\n" for row in ROWS if row["task"] != "c"))
+    values = {"path": str(learnt)}
+    (told,) = [each for each in prepare(recipe(rows, ["b"], **values), tokenizer, tmp_path).warnings if "seen" in each]
+    assert told.startswith("figures of seen families hold c, and no row of data.train is tagged so")
+    assert not [each for each in prepare(recipe(rows, ["b"]), tokenizer, tmp_path).warnings if "seen" in each]
+
+
+def test_the_check_finds_a_family_that_no_row_is_of(rows: Path) -> None:
+    test = rows.with_name("test.jsonl")
+    test.write_text("".join(json.dumps({**row, "q": f"other {row['q']}"}) + "\n" for row in ROWS))
+    asked = recipe(rows, ["d"])
+    asked.values["data"]["test"][0]["path"] = str(test)
+    (found,) = data_problems(asked, scan_sources(asked, ()), ())
+    assert "'d' is held out" in found.message
+    del asked.values["data"]["test"]
+    (found,) = data_problems(asked, scan_sources(asked, ()), ())
+    assert "'d' is held out" in found.message
 
 
 def test_a_family_that_no_row_is_of_is_refused(rows: Path, tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -90,6 +90,14 @@ def test_history_is_kept_and_forgotten(folder, llama, tokenizer, monkeypatch, ca
     assert printed.err == "(forgotten)\n"
 
 
+def test_a_reward_model_says_nothing(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"kind": "reward"}))
+    parser = argparse.ArgumentParser()
+    chat_verb.add_parser(parser.add_subparsers())
+    with pytest.raises(RecipeError, match="scores answers and writes none"):
+        chat_verb.chat(parser.parse_args(["chat", str(tmp_path)]))
+
+
 def test_a_run_and_its_base(tmp_path, llama, tokenizer, monkeypatch, capsys):
     base = build_model("llama", tie_word_embeddings=True)
     save(base, tokenizer, tmp_path / "base")

@@ -13,7 +13,7 @@ from hfrecipes.data.prepare import prepare
 from hfrecipes.models.load import load_model, model_config
 from hfrecipes.plan.counts import DataCounts, estimate_counts
 from hfrecipes.plan.devices import DEVICES, find_device, measured_flops, recognise
-from hfrecipes.plan.model import planned_config
+from hfrecipes.plan.model import planned_config, trained_adapter
 from hfrecipes.plan.pipeline import plan_pipeline
 from hfrecipes.plan.plan import make_plan
 from hfrecipes.recipe.hardware import Hardware
@@ -102,6 +102,20 @@ def test_parameters_are_those_of_the_model_that_will_be_trained(
     recipe = resolve(write_recipe(sft), CPU)
     model = load_model(recipe, AutoTokenizer.from_pretrained(tokenizer_folder))
     assert make_plan(recipe, CPU).parameters.total == model.num_parameters()
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "trained"),
+    [("reward", "CAUSAL_LM", False), ("reward", "SEQ_CLS", True), ("dpo", "CAUSAL_LM", True)],
+)
+def test_a_reward_model_takes_an_adapter_of_a_language_model_into_its_base(
+    kind: str, task: str, trained: bool, sft: dict, write_recipe: WriteRecipe, tmp_path: Path
+) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "task_type": task, "r": 4}))
+    recipe = write_recipe(sft | {"kind": kind, "model": {"name_or_path": "adapter"}})
+    assert trained_adapter(recipe) == ({"method": "lora", "r": 4} if trained else None)
 
 
 def test_gpt2_positions_follow_the_context(

@@ -15,7 +15,15 @@ from hfrecipes.cli import data as data_verb
 from hfrecipes.cli import plan as plan_verb
 from hfrecipes.data.encode import IGNORED
 from hfrecipes.data.prepare import prepare
-from hfrecipes.plan.preview import PreviewRow, label_tokens, preview_sources, print_previews, render_row
+from hfrecipes.plan.lengths import source_lengths
+from hfrecipes.plan.preview import (
+    PreviewRow,
+    SourcePreview,
+    label_tokens,
+    preview_sources,
+    print_previews,
+    render_row,
+)
 from hfrecipes.plan.sample import draw, sample_sources
 from hfrecipes.plan.units import count, duration, gib
 from hfrecipes.recipe.hardware import Hardware
@@ -73,6 +81,34 @@ def test_truncation_is_told(sft: dict, write_recipe: Callable[..., Recipe], toke
     )
     # Each row has its end, too.
     assert preview.truncated_share == pytest.approx(facts["truncated_tokens"] / (tokens + 60))
+
+
+def test_what_is_left_out_whole_is_not_shown(
+    sft: dict, write_recipe: Callable[..., Recipe], tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    """A pair that is too long for a reward model has no token left; it may stand first."""
+    pairs = [{"prompt": "What? ", "chosen": word, "rejected": "No."} for word in ("Yes. " * 400, "Yes.")]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
+    recipe = resolve(write_recipe(sft | {"kind": "reward", "data": {"train": [{"path": "pairs.jsonl"}]}}), CPU)
+    tokenizer, out = Tokenizer.load(tokenizer_folder), io.StringIO()
+    sampled = sample_sources(recipe)
+    (preview,) = preview_sources(recipe, sampled, tokenizer, 1)
+    assert [row.where.rpartition("/")[2] for row in preview.rows] == ["pairs.jsonl:2"]
+    assert preview.dropped_rows == preview.truncated_rows == 1
+    print_previews(Console(file=out), [preview], 64)
+    assert "1 of them keep nothing" in out.getvalue()
+    # What `max_length` speaks of is an answer with its prompt, not the pair.
+    (lengths,) = source_lengths(recipe, sampled, tokenizer)
+    whole = tokenizer.encode_ids(["What? Yes."])
+    assert lengths.lengths[1] == len(whole[0]) + 1 and lengths.above(64) == 0.5
+
+
+def test_prompts_carry_no_loss_and_none_is_spoken_of() -> None:
+    out = io.StringIO()
+    row = PreviewRow("a/train", "a:1", [("Why", False)])
+    print_previews(Console(file=out), [SourcePreview("a/train", [row], 1, 0.0, 0.0, 0, prompts=True)], None)
+    assert "answers, which carry loss, are drawn" in out.getvalue()
+    assert "(1 tokens)" in out.getvalue() and "a/train: prompts (sample of 1 rows)" in out.getvalue()
 
 
 def test_packed_rows(sft: dict, write_recipe: Callable[..., Recipe], tokenizer_folder: Path, tmp_path: Path) -> None:

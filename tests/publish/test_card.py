@@ -100,6 +100,25 @@ def test_a_loss_against_the_base_is_said() -> None:
     assert "worse than what it started from" in render_card(make_facts(evaluations=entries), [])
 
 
+def test_what_was_better_is_named() -> None:
+    entries = [evaluation("length alone", "f1", 0.50, 0.45, 0.55), evaluation("tuned", "f1", 0.30, 0.25, 0.35)]
+    card = render_card(make_facts(evaluations=entries), [])
+    assert "It is worse than `length alone` in f1 on" in card and "what it started from" not in card
+
+
+def test_many_figures_of_few_rows_are_named_by_their_data_set() -> None:
+    entries = [evaluation("tuned", name, 0.5, 0.4, 0.6, n=8) for name in ("f1", "f2", "f3")]
+    card = render_card(make_facts(evaluations=entries), [])
+    assert "Fewer than 100 rows stand behind all figures on `python_docstrings/test`: read" in card
+
+
+def test_rows_that_are_left_out_were_not_cut() -> None:
+    facts = make_facts()
+    assert "12 of 4,321 training rows were cut at the context length." in render_card(facts, [])
+    facts["data"][0]["dropped_rows"] = 12
+    assert "12 of 4,333 training rows are longer than the context length and were left out." in render_card(facts, [])
+
+
 def test_model_index_holds_the_tuned_results_with_their_intervals() -> None:
     results = header_of(render_card(make_facts(), []))["model-index"][0]["results"]
     metrics = {metric["type"]: metric for result in results for metric in result["metrics"]}

@@ -15,7 +15,7 @@ from hfrecipes import RecipeError, RunDir, RunOptions, load_recipe, run
 from hfrecipes.callbacks.folders import list_checkpoints
 from hfrecipes.recipe.manifest import MANIFEST, write_manifest
 from hfrecipes.stages.changes import Changes, compare_recipes
-from hfrecipes.stages.fingerprints import compare_fingerprints
+from hfrecipes.stages.fingerprints import compare_fingerprints, fingerprint
 from hfrecipes.stages.opening import claimed
 from tests.stages.conftest import write_recipes
 
@@ -232,6 +232,23 @@ def test_a_changed_schedule_does_not_excuse_changed_data(tmp_path: Path) -> None
         compare_fingerprints(before, now, changes, allowed, tmp_path)
     longer = Changes(("training.max_length was 6, is 9",))
     assert compare_fingerprints({"data": "a"}, {"data": "b"}, longer, ("training.max_length",), tmp_path)
+
+
+def test_other_rewards_under_the_same_words_make_another_run(tmp_path: Path) -> None:
+    """The file of a function was changed, or the reward model that it names was trained anew."""
+    model = tmp_path / "reward"
+    model.mkdir()
+    recipe = "kind: ppo\nmodel: {name_or_path: base}\nrewards: [{function: 'mine:f'}, {model: reward}]\n"
+    (tmp_path / "r.yaml").write_text(f"{recipe}data: {{train: [{{path: rows.jsonl}}]}}\ntraining: {{max_steps: 2}}\n")
+    seen = []
+    for function, weights in (("f = len", "a"), ("f = len", "a"), ("f = max", "a"), ("f = len", "b")):
+        (tmp_path / "mine.py").write_text(function)
+        (model / "model.safetensors").write_text(weights)
+        seen.append(fingerprint(load_recipe(tmp_path / "r.yaml"), "rows"))
+    assert seen[0] == seen[1] and [each["rewards"] == seen[0]["rewards"] for each in seen] == [True, True, False, False]
+    with pytest.raises(RecipeError, match=r"what scores answers has changed .*--allow-change rewards"):
+        compare_fingerprints(seen[0], seen[2], Changes(), (), tmp_path)
+    assert compare_fingerprints(seen[0], seen[2], Changes(), ("rewards",), tmp_path)
 
 
 @pytest.mark.parametrize("words", [(), ("training.save_strategy=no",)])

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from hfrecipes import RecipeError, RunDir, load_recipe
 from hfrecipes.check.win_rate import win_rate_problems
+from hfrecipes.stages.win_rates import WinRates
 from tests.stages.preference_runs import trained, write_all
 
 JUDGES = """
@@ -20,6 +21,24 @@ def brevity(prompts, completions):
     return [-len(text) for text in completions]
 
 def first(prompts, first, second):
+    return [1.0] * len(prompts)
+
+def two_tokens(prompts, completions, completion_ids, **_):
+    return [float(len(ids) == 2) for ids in completion_ids]
+
+def each_token(prompts, completions, completion_ids, **_):
+    return [[1.0] * len(ids) for ids in completion_ids]
+
+def silent(prompts, first, second):
+    return [None] * len(prompts)
+
+def nothing(prompts, first, second):
+    return None
+
+def failing(prompts, first, second):
+    raise KeyError("gold")
+
+async def later(prompts, first, second):
     return [1.0] * len(prompts)
 
 def shorter(prompts, first, second):
@@ -130,6 +149,45 @@ def test_card_and_table_show_who_judged(folder: Path) -> None:
     assert "the judge prefers what stands first in 1.000" in text
 
 
+def judged(judge: str) -> tuple[Any, list[dict[str, Any]]]:
+    """What one judge says of two pairs of answers."""
+    rates = WinRates(
+        load_recipe("dpo.yaml", [f"evaluation={{win_rate: {{judges: [{judge}]}}}}"]),
+        AutoTokenizer.from_pretrained("runs/base/model"),
+        2,
+    )
+    rates.answers = {"tuned": ["ab", "ab"], "base": ["a", "abcdefghijk"]}
+    return rates, rates.judge("tuned", "base", ["x", "y"], "cpu", 1)[1]
+
+
+def test_functions_that_judge_are_given_the_tokens_of_answers() -> None:
+    sizes = [len(ids) for ids in AutoTokenizer.from_pretrained("runs/base/model")(["ab", "a"])["input_ids"]]
+    assert sizes == [2, 1]
+    (found,) = judged("{function: 'judges:two_tokens'}")[1]
+    assert (found["wins"], found["ties"], found["losses"]) == (2, 0, 0)
+    (found,) = judged("{function: 'judges:each_token'}")[1]
+    assert (found["wins"], found["ties"], found["losses"]) == (1, 0, 1)
+
+
+def test_a_judge_without_a_verdict_is_said() -> None:
+    rates, facts = judged("{compare: 'judges:silent'}")
+    assert facts == [] and rates.warnings == ["silent judged no pair of answers, so that there is no win rate by it"]
+
+
+@pytest.mark.parametrize(
+    ("judge", "fault"),
+    [
+        ("nothing", "the judge returns NoneType instead of a list"),
+        ("later", "the judge returns coroutine"),
+        ("failing", r"fails at judges.py:\d+: KeyError: 'gold'"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+def test_a_judge_that_fails_has_its_line_in_the_recipe(judge: str, fault: str) -> None:
+    with pytest.raises(RecipeError, match=f"^override evaluation=.*judges:{judge} .*{fault}"):
+        judged(f"{{compare: 'judges:{judge}'}}")
+
+
 @pytest.mark.parametrize(
     ("evaluation", "fault"),
     [
@@ -137,6 +195,7 @@ def test_card_and_table_show_who_judged(folder: Path) -> None:
         ("{win_rate: {judges: [{}]}}", "names nobody"),
         ("{win_rate: {judges: [{model: runs/reward, function: 'judges:brevity'}]}}", "says model and function"),
         ("{win_rate: {judges: [{model: runs/reward, revison: main}]}}", "did you mean revision"),
+        ("{win_rate: {judges: [{compare: 3}]}}", "compare is 3 (it is a string)"),
         ("{win_rate: {judges: [{model: ./runs/nothing}]}}", "there is no folder ./runs/nothing"),
         ("{win_rate: {judges: [{compare: 'judges:longest'}]}}", "judges has no longest"),
         ("{win_rate: {judges: [{function: 'hfrecipes.rewards:ExactAnswer'}]}}", "reads the column answer"),

@@ -66,6 +66,8 @@ def no_reference(recipe: Recipe) -> Problem:
 
 def _loss_problems(recipe: Recipe) -> Iterator[Problem]:
     losses = recipe.get("training.loss_type", [])
+    if recipe.get("training.loss_type") == []:
+        yield Problem(recipe.where("training.loss_type"), "training.loss_type names no loss", "name one, or remove it")
     sorting = [name for name in _SORTING if name == losses or name in losses]
     whole, micro = (recipe.get(f"training.{word}") for word in ("global_batch_size", "per_device_train_batch_size"))
     if sorting and (whole is None or whole != micro):

@@ -16,6 +16,9 @@ from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.reward_words import FUNCTION, MODEL
 
+# Divided by less, logits leave the range of single precision.
+_COLDEST = 1e-3
+
 
 def win_rate_problems(recipe: Recipe, promised: Iterable[Path]) -> list[Problem]:
     """What is wrong with `evaluation.win_rate` and `evaluation.alignment_tax`.
@@ -31,6 +34,10 @@ def win_rate_problems(recipe: Recipe, promised: Iterable[Path]) -> list[Problem]
         return [*problems, *error.problems]
     for place, spec in enumerate(specs):
         problems += _judge_problems(recipe, f"{WIN_RATE}.judges.{place}", spec, promised)
+    if 0 < recipe.get(f"{WIN_RATE}.temperature", 0) < _COLDEST:
+        fault = f"{WIN_RATE}.temperature is {recipe.get(f'{WIN_RATE}.temperature')}, by which no logits can be divided"
+        fix = f"say 0, which takes the likeliest token, or {_COLDEST} and more"
+        problems.append(Problem(recipe.where(f"{WIN_RATE}.temperature"), fault, fix))
     if specs and not (recipe.get("data.test") or recipe.get("data.eval")):
         fault = f"{WIN_RATE} needs held-out prompts, and neither data.test nor data.eval is there"
         problems.append(Problem(recipe.where(WIN_RATE), fault, "name data whose prompts both models are to answer"))

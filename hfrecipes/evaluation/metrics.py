@@ -67,7 +67,11 @@ def _from_module(name: str, where: str, folder: Path | None) -> Any:
         raise RecipeError([replace(problem, where=where) for problem in error.problems]) from error
     if not (isinstance(metric_class, type) and issubclass(metric_class, evaluate.EvaluationModule)):
         raise RecipeError(Problem(where, f"{name} is not a class of metrics", "derive it from evaluate.Metric"))
-    return metric_class()
+    try:
+        return metric_class()
+    except (Exception, SystemExit) as error:  # a user's class can fail in any way
+        fault = f"{name} cannot be built: {type(error).__name__}: {error}"
+        raise RecipeError(Problem(where, fault, "correct the class; it is built without words")) from error
 
 
 def _from_folder(name: str, where: str, folder: Path | None) -> Any:

@@ -104,6 +104,9 @@ DPO_LOSSES = [
 _COUNT, _POSITIVE = {"type": "integer", "minimum": 1}, {"type": "number", "exclusiveMinimum": 0}
 _COUNT_OR_NULL = {"type": ["integer", "null"], "minimum": 1}
 _AT_LEAST_0, _SHARE = {"type": "number", "minimum": 0}, {"type": "number", "minimum": 0, "maximum": 1}
+_AT_LEAST_0_OR_NULL = {"type": ["number", "null"], "minimum": 0}
+# Divided by less, logits leave the range of single precision.
+_TEMPERATURE = {"type": "number", "minimum": 1e-3}
 
 # Of trainers that draw several answers to each prompt.
 _GROUPS: dict[str, dict[str, Any]] = {
@@ -112,8 +115,10 @@ _GROUPS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("num_iterations", "max_completion_length"), _COUNT),
     **dict.fromkeys(("num_generations_eval", "generation_batch_size", "steps_per_generation"), _COUNT_OR_NULL),
     "max_prompt_length": _COUNT_OR_NULL,
-    **dict.fromkeys(("temperature", "epsilon", "repetition_penalty"), _POSITIVE),
+    **dict.fromkeys(("epsilon", "repetition_penalty"), _POSITIVE),
+    "temperature": _TEMPERATURE,
     "beta": _AT_LEAST_0,
+    "min_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
     "top_k": {"type": "integer", "minimum": 0},
     "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
 }
@@ -123,16 +128,25 @@ SCHEMAS: dict[str, dict[str, dict[str, Any]]] = {
     "PPOConfig": {
         **dict.fromkeys(("num_ppo_epochs", "num_mini_batches", "response_length", "kl_horizon"), _COUNT),
         **dict.fromkeys(("local_rollout_forward_batch_size", "num_completions_to_print"), _COUNT),
-        **dict.fromkeys(("temperature", "cliprange", "cliprange_value", "kl_target"), _POSITIVE),
+        **dict.fromkeys(("max_prompt_length", "total_episodes", "log_completions"), _COUNT_OR_NULL),
+        "temperature": _TEMPERATURE,
+        "stop_token_id": {"type": ["integer", "null"], "minimum": 0},
+        **dict.fromkeys(("cliprange", "cliprange_value", "kl_target"), _POSITIVE),
+        "target_kl": {"type": ["number", "null"], "exclusiveMinimum": 0},
         **dict.fromkeys(("kl_coef", "vf_coef"), _AT_LEAST_0),
+        **dict.fromkeys(("missing_eos_penalty", "value_learning_rate"), _AT_LEAST_0_OR_NULL),
         **dict.fromkeys(("gamma", "lam", "top_p"), _SHARE),
     },
     "KTOConfig": dict.fromkeys(("beta", "desirable_weight", "undesirable_weight"), _AT_LEAST_0),
     "ORPOConfig": {"beta": _AT_LEAST_0},
+    "RewardConfig": {"center_rewards_coefficient": _AT_LEAST_0_OR_NULL},
     "RecipeGRPOConfig": _GROUPS,
     "RecipeRLOOConfig": _GROUPS,
     "DPOConfig": {
         "loss_type": {"anyOf": [{"enum": DPO_LOSSES}, {"type": "array", "items": {"enum": DPO_LOSSES}}]},
+        "beta": _POSITIVE,
+        # From a half on, the rejected answer is preferred.
+        "label_smoothing": {"type": "number", "minimum": 0, "maximum": 0.49},
     },
     "SFTConfig": {"pad_to_multiple_of": {"anyOf": [{"type": ["integer", "null"], "minimum": 1}, {"enum": ["auto"]}]}},
     # -1 is transformers' word for "by epochs"; any other number below 1 would be taken for it.

@@ -138,8 +138,9 @@ class TaskMeasurer:
     def _try_metric(self, metric: TaskMetric, name: str, references: list[str]) -> None:
         try:
             metric.score_rows(references, references)
-        except ValueError as error:
-            fault = f"the references of {name} cannot be scored by {self.settings['metric']}: {error}"
+        except (Exception, SystemExit) as error:  # a user's metric can fail in any way
+            said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            fault = f"the references of {name} cannot be scored by {self.settings['metric']}: {said}"
             fix = "choose another metric, or correct the data"
             raise RecipeError(Problem(self.recipe.where("evaluation.task.metric"), fault, fix)) from error
 

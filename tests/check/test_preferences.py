@@ -12,7 +12,7 @@ import yaml
 from hfrecipes.check.check import check_recipe
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import load_recipe
-from hfrecipes.recipe.problem import Problem
+from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.tokenization.training import train_tokenizer
 
 CPU = Hardware("cpu", "a processor", 1, 16 * 2**30, False, False)
@@ -103,6 +103,23 @@ def test_losses_that_depend_on_the_micro_batch_warn(problems: Any) -> None:
     assert "aot sorts the pairs of a micro-batch" in told(divided, "warning")
     whole = problems("dpo", [PAIR], *words, "training.per_device_train_batch_size=8")
     assert "aot" not in told(whole, "warning")
+
+
+@pytest.mark.parametrize(
+    ("kind", "word", "says"),
+    [
+        ("dpo", "beta=-0.1", "it is more than 0"),
+        ("dpo", "label_smoothing=0.7", "it is between 0 and 0.49"),
+        ("dpo", "loss_type=[]", "names no loss"),
+        ("reward", "center_rewards_coefficient=-1", "it is at least 0"),
+    ],
+)
+def test_numbers_that_would_teach_the_contrary_are_refused(kind: str, word: str, says: str, problems: Any) -> None:
+    try:
+        found = told(problems(kind, [PAIR], f"training.{word}"))
+    except RecipeError as error:
+        found = str(error)
+    assert says in found
 
 
 def test_a_loss_that_trl_does_not_have_is_no_word(problems: Any) -> None:

@@ -102,6 +102,12 @@ def test_words_that_do_not_go_together(words: list[str], says: str, tmp_path: Pa
         ("training.cliprange=0", "it is more than 0"),
         ("training.kl_estimator=k4", "one of k1, k2, k3"),
         ("training.num_mini_batches=0", "it is at least 1"),
+        ("training.max_prompt_length=0", "it is at least 1"),
+        ("training.stop_token_id=-1", "it is at least 0"),
+        ("training.missing_eos_penalty=-1", "it is at least 0"),
+        ("training.value_learning_rate=-1", "it is at least 0"),
+        ("training.target_kl=-1", "it is more than 0"),
+        ("training.temperature=1.0e-9", "it is at least 0.001"),
     ],
 )
 def test_words_that_no_recipe_has(word: str, says: str, tmp_path: Path) -> None:

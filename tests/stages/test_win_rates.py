@@ -195,6 +195,7 @@ def test_a_judge_that_fails_has_its_line_in_the_recipe(judge: str, fault: str) -
         ("{win_rate: {judges: [{}]}}", "names nobody"),
         ("{win_rate: {judges: [{model: runs/reward, function: 'judges:brevity'}]}}", "says model and function"),
         ("{win_rate: {judges: [{model: runs/reward, revison: main}]}}", "did you mean revision"),
+        ("{win_rate: {judges: [{compare: 'judges:first'}], temperature: 1.0e-9}}", "by which no logits can be divided"),
         ("{win_rate: {judges: [{compare: 3}]}}", "compare is 3 (it is a string)"),
         ("{win_rate: {judges: [{model: ./runs/nothing}]}}", "there is no folder ./runs/nothing"),
         ("{win_rate: {judges: [{compare: 'judges:longest'}]}}", "judges has no longest"),

@@ -234,8 +234,9 @@ def _tiny_judge(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tiny_evaluation(recipe: Recipe) -> dict[str, Any]:
+    evaluation = {**recipe.get("evaluation", {}), "samples": 1, "batch_size": 4}
     # What other runs measured is of other data.
-    evaluation = {**recipe.get("evaluation", {}), "samples": 1, "batch_size": 4, "compare_runs": []}
+    evaluation.pop("compare_runs", None)
     if recipe.kind in PROMPTED:
         evaluation["num_prompts"] = 4
     if evaluation.get("task"):

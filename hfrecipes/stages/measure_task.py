@@ -114,7 +114,7 @@ class TaskMeasurer:
     ) -> None:
         examples = self.examples[name]
         most = min(self.settings["num_rows"], len(examples))
-        asked = f"the {title.partition(',')[0]} model" + (f" with {shots} examples" if shots else "")
+        asked = f"the {title.partition(',')[0]} model" + (f" with {shots} example{'s' * (shots != 1)}" if shots else "")
         asking = self._status(f"{asked} answers {most} prompts of {name}")
         with asking, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)

@@ -197,6 +197,10 @@ class Two(Lengths):
     def _compute(self, predictions, references):
         return {"one": 1, "other": 2}
 
+class Broken(Lengths):
+    def __init__(self):
+        raise KeyError("no key")
+
 def nothing():
     pass
 """
@@ -231,6 +235,7 @@ def test_a_folder_that_evaluate_can_load(tmp_path, monkeypatch):
         ("no_such_module:Metric", "my.yaml:9: error: no_such_module cannot be imported"),
         ("mine:Missing", "has no function Missing"),
         ("mine:nothing", "mine:nothing is not a class of metrics"),
+        ("mine:Broken", "my.yaml:9: error: mine:Broken cannot be built: KeyError: 'no key'"),
     ],
 )
 def test_metrics_that_are_none(name, words, tmp_path):

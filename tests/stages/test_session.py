@@ -183,6 +183,16 @@ def test_packed_fine_tuning(packing: str, finished: Path, tmp_path: Path) -> Non
     assert facts["training"]["final_loss"] < facts["training"]["first_loss"]
 
 
+def test_a_metric_that_fails_is_told_before_training(finished: Path, tmp_path: Path) -> None:
+    metric = "from hfrecipes.evaluation.evaluate_metrics import ExactMatch\n\nclass Failing(ExactMatch):\n"
+    metric += "    def score_rows(self, predictions, references):\n        raise KeyError('gold')\n"
+    (tmp_path / "mine.py").write_text(metric)
+    overrides = [f"model.name_or_path={finished / 'base' / 'model'}", "evaluation.task.metric=mine:Failing"]
+    recipe = load_recipe(write_recipes(tmp_path) / "tuned.yaml", overrides)
+    with pytest.raises(RecipeError, match="cannot be scored by mine:Failing: KeyError: 'gold'"):
+        run(recipe, options=RunOptions(runs_dir=tmp_path / "runs", quiet=True))
+
+
 def test_references_are_tried_before_training(finished: Path, tmp_path: Path) -> None:
     overrides = [f"model.name_or_path={finished / 'base' / 'model'}", "evaluation.task.metric=final_answer_match"]
     recipe = load_recipe(write_recipes(tmp_path) / "tuned.yaml", overrides)

@@ -189,6 +189,9 @@ def make_sampling(args: PPOConfig, tokenizer: Any) -> Sampling:
         RecipeError: they are to end at a token that the tokenizer lacks.
     """
     stops = [] if args.stop_token_id is None else [args.stop_token_id]
+    if any(not 0 <= stop < len(tokenizer) for stop in stops):
+        fault, fix = f"is {stops[0]}, and the tokenizer has {len(tokenizer)} tokens", "give the number of one of them"
+        raise RecipeError(Problem("PPOConfig.stop_token_id", fault, fix))
     if args.stop_token == "eos" and not stops:
         if tokenizer.eos_token_id is None:
             fix = "set stop_token_id, or stop_token to None"

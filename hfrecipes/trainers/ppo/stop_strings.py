@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria
 
+from hfrecipes.recipe.problem import Problem, RecipeError
+
 
 class StopStrings(StoppingCriteria):
     """Whether the last token of each row completes one of some texts, for any tokenizer.
@@ -19,9 +21,15 @@ class StopStrings(StoppingCriteria):
         tokenizer: Of the tokens.
         strings: The texts.
         start: Tokens before that are not read: a prompt.
+
+    Raises:
+        RecipeError: one of the texts is empty, which every completion holds.
     """
 
     def __init__(self, tokenizer: Any, strings: Sequence[str], start: int = 0) -> None:
+        if not all(strings):
+            fault = "has an empty text, at which each completion would end before it begins"
+            raise RecipeError(Problem("training.stop_strings", fault, "remove it"))
         self.tokenizer, self.strings, self.start = tokenizer, list(strings), start
         # A character can be several tokens, one for each of its bytes.
         self._tail = 4 * max(map(len, self.strings)) + 1

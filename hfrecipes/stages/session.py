@@ -85,6 +85,8 @@ class Session(Assembly):
         trainer.replan, changed, conditions = agree(start, today, plan.steps, world_size, allow_change)
         for line in [*(f"changed on purpose after step {start.step}: {change}" for change in changed), *conditions]:
             self._warn(line)
+        for line in self.prepared.warnings:
+            self.console.print(redact(line), style="yellow", highlight=False, markup=False, soft_wrap=True)
         self._refuse_small_disk(plan, start)
         self._try_out(plan)
         if start.checkpoint is not None:

@@ -104,7 +104,12 @@ def model_type_of(recipe: Recipe) -> str | None:
     if stated or not recipe.get("model.name_or_path"):
         return stated
     file = recipe.find_file(recipe.get("model.name_or_path")) / "config.json"
-    return json.loads(file.read_text(encoding="utf-8")).get("model_type") if file.is_file() else None
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # Whoever opens the model says what is wrong with the file.
+        return None
+    return config.get("model_type") if isinstance(config, dict) else None
 
 
 def _is_small(recipe: Recipe) -> bool:

@@ -15,7 +15,17 @@ import pytest
 from hfrecipes.cli.main import main
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.stages.launch import find_launcher, launch_command
-from tests.stages.test_batches import PRETRAIN
+
+PRETRAIN = """
+kind: pretrain
+model:
+  config: {model_type: llama, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 4}
+  tokenizer: {vocab_size: 512}
+data:
+  train: [{name: python_prose, split: train, limit: 30}]
+  context_length: 64
+training: {learning_rate: 3.0e-3, global_batch_size: 8, max_steps: 4, logging_steps: 1, save_strategy: "no"}
+"""
 
 FLAGS = {"smoke": False, "resume": False, "overwrite": False, "quiet": False, "allow_change": []}
 

@@ -121,9 +121,12 @@ def shield_workers(loader: Any) -> Any:
 
 def _end_workers() -> None:
     """At the program's end multiprocessing sends SIGTERM and waits without limit, which a shielded process would not notice."""
-    for process in multiprocessing.active_children():
-        if process.daemon:
-            process.kill()
+    workers = [process for process in multiprocessing.active_children() if process.daemon]
+    if workers and hasattr(signal, "SIGCHLD"):
+        # Torch's handler takes the death of a worker for a failure, and raises in whatever runs then.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for process in workers:
+        process.kill()
 
 
 def _start_shielded(start: Callable[[int], None] | None, worker: int) -> None:

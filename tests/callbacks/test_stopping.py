@@ -202,14 +202,21 @@ if __name__ == "__main__":
     rows = iter(shield_workers(DataLoader(SlowRows(), num_workers=1)))
     # Held by what lives to the program's end, as an error's traceback is.
     rows.itself = rows
-    next(rows)
+    (index,), (worker,) = next(rows)
+    print(int(index), int(worker))
 """
 
 
 def test_a_program_ends_though_its_loader_was_left_open(tmp_path: Path) -> None:
     (tmp_path / "open.py").write_text(LEFT_OPEN)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run([sys.executable, str(tmp_path / "open.py")], env=environment, check=True, timeout=60)
+    command = [sys.executable, str(tmp_path / "open.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    index, worker = map(int, done.stdout.split())
+    assert index == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
 
 
 def _fail(worker: int) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Literal, Optional
 import pytest
 
 from hfrecipes.recipe import schema
-from hfrecipes.recipe.schema import hint_schema, installed_versions, load_schema
+from hfrecipes.recipe.field_schema import hint_schema
+from hfrecipes.recipe.schema import installed_versions, load_schema
 from hfrecipes.recipe.sections import words
 
 

@@ -21,8 +21,8 @@ from hfrecipes.data.augment.report import AugmentationReport
 from hfrecipes.data.augment.slots import changeable_places, put, skeleton, take
 from hfrecipes.data.row import Row
 from hfrecipes.recipe.augmentation import METHODS, Noise
+from hfrecipes.recipe.field_schema import chosen_schema
 from hfrecipes.recipe.problem import RecipeError
-from hfrecipes.recipe.schema import chosen_schema
 
 SENTENCE = "Perhaps the committee immediately found an important error in the report number {} of this year."
 

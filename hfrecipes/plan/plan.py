@@ -5,52 +5,28 @@ Every figure is either known, or estimated and marked so, or left out with an *u
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hfrecipes.data.mixture.schedule import MixtureSchedule
 from hfrecipes.objectives.settings import mtp_settings
-from hfrecipes.plan import flops
 from hfrecipes.plan.advice import heads_problems, memory_problems
+from hfrecipes.plan.compute import Compute, compute_of
 from hfrecipes.plan.counts import DataCounts, estimate_counts
-from hfrecipes.plan.devices import DEFAULT_UTILISATION, measured_flops, recognise
 from hfrecipes.plan.disk import DiskNeed, disk_need
 from hfrecipes.plan.footprint import Footprint, footprint
-from hfrecipes.plan.mixture import DEFAULT_EPOCHS, mixture_facts, plan_schedule, unseen_steps
+from hfrecipes.plan.mixture import mixture_facts, plan_schedule
 from hfrecipes.plan.model import planned_config, trained_adapter
 from hfrecipes.plan.parameters import ParameterCount, count_parameters
-from hfrecipes.plan.policy import RolloutPlan, policy_flops, rollout_plan
+from hfrecipes.plan.policy import rollout_plan
+from hfrecipes.plan.run_length import longest_row, mean_row, passes, planned_steps, tokens_read
 from hfrecipes.plan.shape import ModelShape, model_shape
 from hfrecipes.plan.timetable import timetable_problems
-from hfrecipes.recipe.adapter_words import shown_method, virtual_tokens
-from hfrecipes.recipe.answer_words import answer_length
+from hfrecipes.recipe.adapter_words import shown_method
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import BatchSplit, resolve, split_batch
-from hfrecipes.recipe.source_list import COMPARING, PROMPTED
-
-
-@dataclass(frozen=True, slots=True)
-class Compute:
-    """Operations and time of the whole run.
-
-    Args:
-        model_flops: What the mathematics asks for.
-        hardware_flops: That, and what activation checkpointing computes again.
-        peak_flops: Of one device, per second; None where it is not known.
-        peak_source: A data sheet, or the measurement that gave it.
-        utilisation: Share of the peak that is assumed.
-        hours: Wall clock on all devices; None where the peak is not known.
-    """
-
-    model_flops: float
-    hardware_flops: float
-    peak_flops: float | None
-    peak_source: str | None
-    utilisation: float
-    hours: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +157,10 @@ def make_plan(
         memory = footprint(recipe, counts, shape, batch, row_tokens, world_size)
         problems += [*memory.problems, *memory_problems(recipe, memory, hardware, world_size, batch)]
     schedule = plan_schedule(recipe, data, batch.global_batch_size, counts and counts.total)
-    steps, epochs = _steps(recipe, data, batch, schedule, counts and counts.total)
-    tokens = schedule.tokens if schedule else _tokens(recipe, data, batch, steps)
+    steps, epochs = planned_steps(recipe, data, batch, schedule, counts and counts.total)
+    tokens = schedule.tokens if schedule else tokens_read(recipe, data, batch, steps)
     if counts and shape and tokens is not None:
-        compute = _compute(recipe, counts, shape, tokens, _mean_row(recipe, data), hardware, world_size)
+        compute = compute_of(recipe, counts, shape, tokens, mean_row(recipe, data), hardware, world_size)
     problems += _unknown(recipe, steps, compute, hardware)
     problems += timetable_problems(said, steps) if steps else []
     return Plan(
@@ -199,7 +175,7 @@ def make_plan(
         shape=shape,
         data=data,
         steps=steps,
-        epochs=None if recipe.get("data.mixture") else _passes(data, batch, steps, epochs, rollouts),
+        epochs=None if recipe.get("data.mixture") else passes(data, batch, steps, epochs, rollouts),
         tokens=tokens,
         compute=compute,
         memory=memory,
@@ -222,24 +198,6 @@ def _unknown(recipe: Recipe, steps: int | None, compute: Compute | None, hardwar
     return problems
 
 
-# Sequences of a row of a preference: the prompt with either answer. (A ranking has more.)
-PAIR = 2
-
-
-def longest_row(recipe: Recipe, shape: ModelShape | None) -> int:
-    """Tokens of the longest row that training can meet."""
-    if recipe.kind == "pretrain":
-        return recipe.get("data.context_length")
-    if recipe.kind in PROMPTED:
-        answer = answer_length(recipe)
-        asked = recipe.get("training.max_prompt_length")
-        most = shape.max_positions if shape and shape.max_positions else 0
-        return asked + answer if asked else most
-    limit = recipe.get("training.max_length")
-    row = limit or (shape.max_positions if shape and shape.max_positions else 0)
-    return (row + virtual_tokens(recipe.get("adapter"))) * (PAIR if recipe.kind in COMPARING else 1)
-
-
 def _counted(recipe: Recipe, config: Any) -> ParameterCount:
     adapter, quantization = recipe.get("adapter"), recipe.get("quantization")
     try:
@@ -248,92 +206,6 @@ def _counted(recipe: Recipe, config: Any) -> ParameterCount:
         section = "adapter" if adapter else "model.freeze" if recipe.get("model.freeze") else "model"
         problem = Problem(recipe.where(section), f"cannot be built: {error}", f"correct the {section} section")
         raise RecipeError(problem) from error
-
-
-def _steps(
-    recipe: Recipe, data: DataCounts, batch: BatchSplit, schedule: MixtureSchedule | None, parameters: int | None
-) -> tuple[int | None, float | None]:
-    """Optimizer steps, and the Trainer's epochs: each is a whole number of steps, its last batch completed from the next."""
-    if recipe.get("data.mixture") is not None:
-        # Each source has epochs of its own.
-        return (schedule.steps if schedule else unseen_steps(recipe, batch.global_batch_size, parameters)), None
-    rows, rollouts = data.rows, rollout_plan(recipe, batch)
-    per_epoch = None if rows is None else math.ceil(rows / batch.global_batch_size)
-    if rollouts and rows is not None:
-        per_epoch = rollouts.steps_of_an_epoch(rows)
-    max_steps = recipe.get("training.max_steps", -1)
-    if max_steps > 0:
-        max_steps = rollouts.whole(max_steps) if rollouts else max_steps
-        return max_steps, None if not per_epoch else max_steps / per_epoch
-    epochs = float(recipe.get("training.num_train_epochs", DEFAULT_EPOCHS))
-    steps = None if per_epoch is None else math.ceil(epochs * per_epoch)
-    return (rollouts.whole(steps) if rollouts and steps else steps), epochs
-
-
-def _passes(
-    data: DataCounts, batch: BatchSplit, steps: int | None, asked: float | None, rollouts: RolloutPlan | None
-) -> float | None:
-    """How often each row is read; the epochs asked for where the rows are not known."""
-    if not data.rows or steps is None:
-        return asked
-    read = steps * batch.global_batch_size / data.rows
-    # A prompt that is answered once is learnt from several times.
-    return read / rollouts.passes / rollouts.of_a_prompt if rollouts else read
-
-
-def _tokens(recipe: Recipe, data: DataCounts, batch: BatchSplit, steps: int | None) -> float | None:
-    """Tokens read in all steps; every step has a full batch."""
-    per_row = _mean_row(recipe, data)
-    return None if steps is None or per_row is None else steps * batch.global_batch_size * per_row
-
-
-def _mean_row(recipe: Recipe, data: DataCounts) -> float | None:
-    if recipe.kind == "pretrain":
-        return float(recipe.get("data.context_length"))
-    if data.tokens is None or not data.rows:
-        return None
-    # Answers are taken to be as long as they may be.
-    answer = answer_length(recipe) if recipe.kind in PROMPTED else 0
-    return data.tokens / data.rows + answer
-
-
-def _compute(
-    recipe: Recipe,
-    counts: ParameterCount,
-    shape: ModelShape,
-    tokens: float,
-    mean_row: float | None,
-    hardware: Hardware,
-    world_size: int,
-) -> Compute:
-    heads = mtp_settings(recipe)
-    # Heads for further tokens are layers like the last one.
-    windows = [*shape.windows, *shape.windows[-1:] * (heads.num_future_tokens - 1 if heads else 0)]
-    comparing = recipe.kind in COMPARING
-    sequence = max((mean_row or 1.0) / (PAIR if comparing else 1), 1.0)
-    attention = flops.attention_flops(windows, shape.num_heads * shape.head_dim, sequence)
-    # A reward is one number, for which no output matrix is needed.
-    without = counts.unembedding if recipe.kind == "reward" else 0
-    per_token = flops.token_flops(
-        counts.matmul - without,
-        min(counts.trainable_matmul, counts.matmul - without),
-        attention,
-        checkpointing=recipe.get("training.gradient_checkpointing", False),
-        unembedding=counts.unembedding - without,
-    )
-    if recipe.kind in ("dpo", "kto"):
-        # The reference reads each answer, too; for KTO both read a mismatched one besides.
-        mismatched = recipe.kind == "kto" and recipe.get("training.loss_type", "kto") == "kto"
-        per_token = replace(per_token, forward=(4 if mismatched else 2) * per_token.forward)
-    if rollouts := rollout_plan(recipe, split_batch(recipe, hardware, world_size)):
-        per_token = policy_flops(recipe, per_token, rollouts)
-    device = recognise(hardware)
-    peak, source = (device.peak_flops, device.source) if device else (None, None)
-    if hardware.device == "cpu":
-        peak, source = measured_flops(), "a matrix product measured on this machine"
-    total = per_token.model * tokens
-    hours = None if peak is None else flops.device_hours(total, peak, DEFAULT_UTILISATION) / world_size
-    return Compute(total, per_token.hardware * tokens, peak, source, DEFAULT_UTILISATION, hours)
 
 
 def _model_words(recipe: Recipe) -> str:

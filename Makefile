@@ -17,7 +17,7 @@ demo: $(DEMO_VENV)/.installed  ## an environment of its own, then the tour: pret
 test: $(VENV)/.installed  ## the tests, in parallel
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-test-all: $(VENV)/.installed  ## the same, and every adapter method on every precision
+test-all: $(VENV)/.installed  ## the same, every adapter method on every precision, and FSDP2 on two processes
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m ''
 
 lint: $(VENV)/.installed  ## ruff: style and format

@@ -8,6 +8,7 @@ from typing import Any
 
 from hfrecipes.check.promised import is_promised
 from hfrecipes.models.adapters import is_adapter, is_bottleneck
+from hfrecipes.models.config import DEPTHS
 from hfrecipes.objectives.settings import mtp_settings
 from hfrecipes.recipe.adapter_words import BOTTLENECK, FULL, PROMPTING, RATES, virtual_tokens
 from hfrecipes.recipe.hardware import Hardware
@@ -48,7 +49,7 @@ def adapter_problems(
         found += _rate_problems(recipe, method, config)
     if method is None:
         return found
-    found += _base_problems(recipe)
+    found += [*_base_problems(recipe), *_layer_problems(recipe, config)]
     found += [problem for look in looks.get(method, ()) for problem in look(recipe, hardware)]
     if method in PROMPTING:
         found += [*_joined_row_problems(recipe, method), *_position_problems(recipe, config)]
@@ -102,6 +103,16 @@ def _base_problems(recipe: Recipe) -> _Found:
     if method in (BOTTLENECK, *PROMPTING) and recipe.kind != "sft":
         fault = f"adapter.method {method} is for kind: sft, and this is kind: {recipe.kind}"
         yield Problem(recipe.where("adapter.method"), fault, "say method: lora")
+
+
+def _layer_problems(recipe: Recipe, config: dict[str, Any]) -> _Found:
+    """peft passes over layers that there are not; modules are looked at when the model is loaded."""
+    key, text = "adapter.layers_to_transform", {**config, **(config.get("text_config") or {})}
+    said, number = recipe.get(key), next((text[name] for name in DEPTHS if isinstance(text.get(name), int)), None)
+    wanted = [] if said is None else said if isinstance(said, list) else [said]
+    if number and any(not 0 <= layer < number for layer in wanted):
+        fix = f"layers are counted from 0: the last one is {number - 1}"
+        yield Problem(recipe.where(key), f"{key} is {said}, and the model has {number} layers", fix)
 
 
 def _start_problems(recipe: Recipe, hardware: Hardware) -> _Found:

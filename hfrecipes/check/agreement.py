@@ -8,12 +8,14 @@ from hfrecipes.check.continued import continued_problems
 from hfrecipes.check.groups import group_problems
 from hfrecipes.check.objective import objective_problems
 from hfrecipes.check.preferences import preference_problems
+from hfrecipes.check.scheduler import scheduler_problems
+from hfrecipes.check.steps import step_problems
 from hfrecipes.models.foreign_code import code_problems
 from hfrecipes.models.recipe_tokenizer import extends
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem
 from hfrecipes.recipe.resolve import DEFAULT_EVAL_STEPS
-from hfrecipes.recipe.source_list import ROLES
+from hfrecipes.recipe.source_list import ROLES, SAMPLE
 
 # transformers' default, which stands where a recipe saves by steps and gives no number.
 DEFAULT_SAVE_STEPS = 500
@@ -51,6 +53,8 @@ def agreement_problems(recipe: Recipe, num_processes: int) -> list[Problem]:
         *_evaluation_problems(recipe),
         *_training_problems(recipe),
         *_schedule_problems(recipe),
+        *step_problems(recipe),
+        *scheduler_problems(recipe),
         *_rate_problems(recipe),
         *_packing_problems(recipe),
         *continued_problems(recipe),
@@ -111,7 +115,7 @@ def _quantization_problems(recipe: Recipe) -> Iterator[Problem]:
         if not four and word in section:
             key = f"quantization.{word}"
             yield Problem(recipe.where(key), f"{key} has no effect without load_in_4bit", "remove it", "warning")
-    if recipe.get("adapter") is None:
+    if recipe.get("adapter") is None and recipe.kind != SAMPLE:
         fix = "add adapter: {method: lora, …}, or remove quantization"
         yield Problem(here, "quantized weights cannot be trained by themselves: adapter is missing", fix)
 

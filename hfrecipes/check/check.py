@@ -7,11 +7,12 @@ from pathlib import Path
 
 from hfrecipes.check.adapters import adapter_problems
 from hfrecipes.check.agreement import agreement_problems
+from hfrecipes.check.chained import chained_position_problems
 from hfrecipes.check.data import data_problems, scan_sources, shape_problems
 from hfrecipes.check.launch import RUNS, launch_problems
 from hfrecipes.check.lengths import length_problems
 from hfrecipes.check.long_context import chained_rope_problems, long_context_problems
-from hfrecipes.check.model import look_at_model, model_problems
+from hfrecipes.check.model import look_at_model, model_problems, number_of_positions
 from hfrecipes.check.other_runs import other_runs_problems
 from hfrecipes.check.publish import publish_problems
 from hfrecipes.check.regularization import regularization_problems
@@ -20,6 +21,7 @@ from hfrecipes.check.security import security_problems
 from hfrecipes.check.task import metric_problems
 from hfrecipes.check.tokenizer import look_at_tokenizer, tokenizer_problems
 from hfrecipes.check.win_rate import win_rate_problems
+from hfrecipes.models.rope_config import rope_change
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.pipeline import expand_steps
@@ -61,7 +63,7 @@ def _pipeline_problems(
         steps = expand_steps(pipeline, run_dir)
     except RecipeError as error:
         return error.problems
-    problems = chained_rope_problems(steps, run_dir)
+    problems = [*chained_rope_problems(steps, run_dir), *chained_position_problems(steps, run_dir)]
     for step in steps:
         promised = [run_dir / name for name in step.uses]
         problems += _recipe_problems(step.recipe, hardware, num_processes, publish, run_dir, promised)
@@ -99,5 +101,6 @@ def _recipe_problems(
     ]
     # Rows that cannot be rendered have no length, and it has been said why.
     if tokenizer is not None and not any(problem.severity == "error" for problem in shapes):
-        problems += length_problems(recipe, tokenizer, scans)
+        positions = None if rope_change(recipe) else number_of_positions(model.config)
+        problems += length_problems(recipe, tokenizer, scans, positions)
     return problems

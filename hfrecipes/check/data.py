@@ -12,9 +12,11 @@ from hfrecipes.check.dotted import UnknownNames, missing_part
 from hfrecipes.check.hub import repository_problems
 from hfrecipes.check.promised import is_promised
 from hfrecipes.check.refinement import columns_of_rules, refinement_problems
+from hfrecipes.check.repeats import of_role, overlap_problems, repeat_problems
 from hfrecipes.check.rows import Scan, answerless, named_places, scan_rows
 from hfrecipes.data import embedded
 from hfrecipes.data.families import refuse_unmeasured
+from hfrecipes.data.labelled import refuse_one_sided
 from hfrecipes.data.mixture.settings import mixture_settings
 from hfrecipes.data.sources import open_source
 from hfrecipes.data.splits.settings import split_settings
@@ -65,9 +67,10 @@ def data_problems(recipe: Recipe, scans: list[Scan], promised: Iterable[Path]) -
         *_split_problems(recipe),
         *chain.from_iterable(scan.problems for scan in scans),
     ]
-    found += _repeat_problems(recipe, scans)
-    found += _overlap_problems(recipe, scans)
+    found += repeat_problems(recipe, scans)
+    found += overlap_problems(recipe, scans)
     found += _family_problems(recipe, scans)
+    found += _one_sided_problems(recipe, scans)
     return [*found, *_task_problems(recipe, scans), *_refinement_problems(recipe, promised)]
 
 
@@ -80,6 +83,18 @@ def _family_problems(recipe: Recipe, scans: list[Scan]) -> list[Problem]:
     families = {example["family"] for scan in measured for _, example in scan.sample if example.get("family")}
     try:
         refuse_unmeasured(recipe, families)
+    except RecipeError as error:
+        return error.problems
+    return []
+
+
+def _one_sided_problems(recipe: Recipe, scans: list[Scan]) -> list[Problem]:
+    """Labels of which all are the same, where all training rows were read."""
+    trained = of_role(recipe, scans, "train")
+    if not all(scan.num_rows for scan in trained):
+        return []
+    try:
+        refuse_one_sided(recipe, {label for scan in trained for label in scan.labels})
     except RecipeError as error:
         return error.problems
     return []
@@ -159,53 +174,6 @@ def _known(recipe: Recipe, key: str, spec: dict[str, Any], read_by_rules: Iterab
     return scan
 
 
-# Rules that leave out what stood in an earlier row.
-_REMOVE_REPEATS = ("dedup_exact", "dedup_minhash")
-
-
-def _repeat_problems(recipe: Recipe, scans: list[Scan]) -> Iterator[Problem]:
-    if any(rule.get("rule") in _REMOVE_REPEATS for rule in recipe.get("data.clean", [])):
-        return
-    for scan in _of_role(recipe, scans, "train"):
-        if scan.repeats:
-            first, second = scan.repeats[0]
-            fault = f"{len(scan.repeats):,} of {scan.num_rows:,} rows say what an earlier row says"
-            fix = f"remove repeats, such as {second}, which repeats {first}"
-            yield Problem(recipe.where(scan.key), fault, fix, "warning")
-
-
-def _overlap_problems(recipe: Recipe, scans: list[Scan]) -> Iterator[Problem]:
-    """Rows that are trained on and measured on: the measure would tell what was learnt by heart."""
-    trained = _of_role(recipe, scans, "train")
-    for scan in [*_of_role(recipe, scans, "eval"), *_of_role(recipe, scans, "test")]:
-        pairs = [
-            (place, other.places[content])
-            for content, place in scan.places.items()
-            for other in trained
-            if content in other.places
-        ]
-        if pairs:
-            there = "data.mixture" if recipe.get("data.mixture") else "data.train"
-            fault = f"{len(pairs):,} of the {scan.num_rows:,} rows of {scan.key} also stand in {there}"
-            shown = named_places([f"{one} = {other}" for one, other in pairs])
-            fix = f"{shown}; remove them, or give both sources a split:"
-            yield Problem(recipe.where(scan.key), fault, fix)
-        yield from _same_origin(recipe, scan, trained)
-
-
-def _same_origin(recipe: Recipe, scan: Scan, trained: list[Scan]) -> Iterator[Problem]:
-    """Sources whose rows are not read here: the same one, with the same split or one that includes it."""
-    spec = recipe.get(scan.key)
-    for other in trained:
-        theirs = recipe.get(other.key)
-        same = spec.get("name") and all(spec.get(word) == theirs.get(word) for word in ("name", "subset"))
-        if same and (spec.get("split") == theirs.get("split") or None in (spec.get("split"), theirs.get("split"))):
-            fault = f"{scan.key} and {other.key} are the same rows of {spec['name']}"
-            yield Problem(
-                recipe.where(scan.key), fault, "give them different splits, as in split: train and split: test"
-            )
-
-
 def _loss_problems(recipe: Recipe, scan: Scan) -> Iterator[Problem]:
     if "chosen" in scan.columns or recipe.get(f"{scan.key}.task") in ("preference", "ranking"):
         fault = f"{scan.key} compares answers, and kind: sft learns from one"
@@ -258,6 +226,10 @@ def _comparison_problems(recipe: Recipe, scan: Scan) -> Iterator[Problem]:
         fault = f"kind: {recipe.kind} compares answers, and {scan.key} has {' and '.join(scan.columns)}"
         fix = "give prompt, chosen and rejected, or prompt and answers from best to worst; or use kind: sft"
         yield Problem(recipe.where(scan.key), fault, fix)
+    if scan.num_rows and scan.num_tied == scan.num_rows:
+        fault = f"in all {scan.num_rows:,} rows of {scan.key} no answer is better than another"
+        fix = "give answers of which some are better, by ranks or scores that differ"
+        yield Problem(recipe.where(scan.key), fault, fix)
     if recipe.kind != "reward" and recipe.get(f"{scan.key}.pairs") == "together":
         fault = (
             f"{scan.key}.pairs: together is for reward models; {recipe.kind.upper()} learns from two answers at a time"
@@ -268,13 +240,8 @@ def _comparison_problems(recipe: Recipe, scan: Scan) -> Iterator[Problem]:
 def _task_problems(recipe: Recipe, scans: list[Scan]) -> Iterator[Problem]:
     if recipe.get("evaluation.task") is None:
         return
-    for scan in _of_role(recipe, scans, "test") or _of_role(recipe, scans, "eval"):
+    for scan in of_role(recipe, scans, "test") or of_role(recipe, scans, "eval"):
         if scan.columns == ("text",):
             fault = f"evaluation.task asks and compares answers, and {scan.key} has text only"
             fix = "give prompt and completion, or messages, in data.test; or remove evaluation.task"
             yield Problem(recipe.where("evaluation.task"), fault, fix)
-
-
-def _of_role(recipe: Recipe, scans: list[Scan], role: str) -> list[Scan]:
-    keys = {key for key, _ in recipe.sources(role)}
-    return [scan for scan in scans if scan.key in keys]

@@ -22,7 +22,7 @@ def missing_part(dotted_path: str, folder: Path) -> tuple[str, str] | None:
         folder: The recipe's folder, whose modules count before the installed ones.
 
     Returns:
-        The fault and its mend; None where the module and the name in it exist.
+        The fault and its mend; None where the module and the name in it exist, and the module is valid Python.
 
     Raises:
         UnknownNames: the module exists, but its names cannot be read.
@@ -33,7 +33,10 @@ def missing_part(dotted_path: str, folder: Path) -> tuple[str, str] | None:
     spec = find_module(module, folder)
     if spec is None:
         return f"there is no module {module}", _module_fix(module, folder)
-    known = names_of(spec)
+    try:
+        known = names_of(spec)
+    except SyntaxError as error:
+        return f"{Path(spec.origin or '').name}:{error.lineno or 1} is not valid Python: {error.msg}", "correct it"
     if name in known:
         return None
     guess = nearest(name, (word for word in known if not word.startswith("_")))
@@ -58,19 +61,30 @@ def names_of(spec: ModuleSpec) -> set[str]:
     """The names at the top level of a module.
 
     Raises:
-        UnknownNames: it is no Python source, is not valid Python here, or makes names as it runs.
+        UnknownNames: it is no Python source, or makes names as it runs.
+        SyntaxError: it is not valid Python here.
+    """
+    body = parse_module(spec).body
+    names = set().union(*(_bound(statement) for statement in body)) if body else set()
+    if names & {"*", "__getattr__"}:
+        raise UnknownNames(f"{spec.name} makes its names as it runs")
+    return names
+
+
+def parse_module(spec: ModuleSpec) -> ast.Module:
+    """The source of a module as a tree.
+
+    Raises:
+        UnknownNames: it is no Python source.
+        SyntaxError: it is not valid Python here.
     """
     origin = Path(spec.origin or "")
     if origin.suffix != ".py" or not origin.is_file():
         raise UnknownNames(f"{spec.name} is not Python source")
     try:
-        body = ast.parse(origin.read_bytes()).body
-    except SyntaxError as error:
-        raise UnknownNames(f"{origin.name}:{error.lineno} is not valid Python: {error.msg}") from None
-    names = set().union(*(_bound(statement) for statement in body)) if body else set()
-    if names & {"*", "__getattr__"}:
-        raise UnknownNames(f"{spec.name} makes its names as it runs")
-    return names
+        return ast.parse(origin.read_bytes(), filename=origin.name)
+    except ValueError as error:  # a NUL in the source
+        raise SyntaxError(str(error), (origin.name, 1, 0, "")) from None
 
 
 def _bound(statement: ast.stmt) -> set[str]:

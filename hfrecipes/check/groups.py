@@ -10,6 +10,7 @@ from hfrecipes.recipe.adapter_words import leaves_the_base
 from hfrecipes.recipe.answer_words import is_referred, num_generations
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem
+from hfrecipes.recipe.resolve import DEFAULT_MICRO_BATCH
 from hfrecipes.recipe.source_list import GROUPED
 
 # TrainingArguments' own default.
@@ -60,6 +61,12 @@ def _division_problems(recipe: Recipe, num_processes: int) -> Iterator[Problem]:
         drawn, key = steps * micro * num_processes, "training.steps_per_generation"
     elif not drawn and not steps:
         drawn, key = recipe.get("training.global_batch_size"), "training.global_batch_size"
+    if not drawn and not steps:
+        accumulated = recipe.get("training.gradient_accumulation_steps", 1)
+        drawn, key = (
+            (micro or DEFAULT_MICRO_BATCH) * accumulated * num_processes,
+            "training.per_device_train_batch_size",
+        )
     answers = num_generations(recipe)
     if drawn and drawn % answers:
         fault = f"{drawn} answers are drawn at a time, which is no multiple of training.num_generations ({answers})"

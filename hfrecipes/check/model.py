@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hfrecipes.check.hub import hub_file, repository_problems
+from hfrecipes.check.missing_runs import maker_of
 from hfrecipes.check.promised import is_promised
 from hfrecipes.models.adapters import is_adapter, refuse_damaged_adapter
 from hfrecipes.models.config import DEPTHS, MOST_LAYERS
@@ -51,7 +52,8 @@ def look_at_model(recipe: Recipe, promised: Iterable[Path]) -> StartingModel:
         return _in_folder(folder / recipe.get("model.subfolder", ""), here)
     if is_folder_name(name) or folder.exists():
         fault = f"{name} is not a folder" if folder.exists() else f"there is no folder {name}"
-        return StartingModel({}, here, [Problem(here, fault, _folder_fix(folder))])
+        fix = None if folder.exists() else maker_of(folder, recipe)
+        return StartingModel({}, here, [Problem(here, fault, fix or _folder_fix(folder))])
     return _on_hub(recipe, name, here)
 
 
@@ -63,7 +65,7 @@ def model_problems(recipe: Recipe, model: StartingModel) -> list[Problem]:
         *_type_problems(recipe, model),
         *config_problems(model.config, model.where),
         *_shape_problems(config, model.where),
-        *_position_problems(recipe, config, model.where),
+        *position_problems(recipe, config, model.where),
     ]
 
 
@@ -173,11 +175,23 @@ def _shape_problems(config: dict[str, Any], where: str) -> Iterator[Problem]:
         yield Problem(where, fault, f"num_key_value_heads could be {fits}")
 
 
-def _position_problems(recipe: Recipe, config: dict[str, Any], where: str) -> Iterator[Problem]:
+def number_of_positions(config: dict[str, Any]) -> int | None:
+    """How long a row a model can read, by its config; None where that does not say it."""
+    return _number({**config, **(config.get("text_config") or {})}, "max_position_embeddings", "n_positions")
+
+
+def position_problems(recipe: Recipe, config: dict[str, Any], where: str) -> Iterator[Problem]:
+    """Rows that are longer than what the starting model can read.
+
+    Args:
+        recipe: The recipe.
+        config: The model's, as far as it is at hand.
+        where: Its place, for lengths that the recipe leaves open.
+    """
     if rope_change(recipe) is not None:
         return  # they become other ones
     key, length = context_length(recipe)
-    positions = _number(config, "max_position_embeddings", "n_positions")
+    positions = number_of_positions(config)
     if length is not None and positions and length > positions:
         fault = f"{key} is {length}, and the model has {positions} positions"
         fix = f"set {key.rpartition('.')[2]} to at most {positions}"

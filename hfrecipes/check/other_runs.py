@@ -2,38 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from hfrecipes.check.missing_runs import maker_of
 from hfrecipes.check.promised import is_promised
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir
 
-_KEY = "evaluation.compare_runs"
+_COMPARED, _OTHER_SEEDS = "evaluation.compare_runs", "evaluation.other_seeds"
 
 
 def other_runs_problems(recipe: Recipe, promised: Iterable[Path]) -> list[Problem]:
-    """What is wrong with `evaluation.compare_runs`.
+    """What is wrong with `evaluation.compare_runs` and `evaluation.other_seeds`.
 
     Args:
         recipe: The recipe.
         promised: Run directories that earlier steps of a pipeline will fill.
     """
-    problems = []
-    for place, path in enumerate(recipe.get(_KEY, [])):
-        where, folder = recipe.where(f"{_KEY}.{place}"), recipe.find_file(path)
-        if is_promised(path, promised):
-            continue
-        if not folder.is_dir():
-            problems.append(Problem(where, f"there is no folder {path}", "give the folder of a run: runs/NAME"))
-            continue
-        try:
-            status = RunDir(folder).facts().get("status")
-        except RecipeError as error:
-            problems += error.problems
-            continue
-        if status != "complete":
-            fix = "finish it first, or leave it out"
-            problems.append(Problem(where, f"the run {path} is {status}, and has no figures to compare", fix))
+    promised = list(promised)
+    problems = [
+        problem
+        for key, path in _named_runs(recipe)
+        if not is_promised(path, promised)
+        for problem in _run_problems(recipe, recipe.where(key), path)
+    ]
+    if recipe.get(_OTHER_SEEDS) and not recipe.get(_COMPARED):
+        fault = f"{_OTHER_SEEDS} says over which runs a comparison is made, and there is none"
+        problems.append(Problem(recipe.where(_OTHER_SEEDS), fault, f"say {_COMPARED}, too, or take it out"))
+    compared = recipe.get(_COMPARED) or {}
+    for name in [name for name, paths in compared.items() if not paths] if isinstance(compared, dict) else []:
+        fix = f"write {name}: [runs/A, runs/B], or take it out"
+        problems.append(Problem(recipe.where(_COMPARED), f"{_COMPARED} names no run under {name}", fix))
     return problems
+
+
+def _named_runs(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Key and folder of each run that the recipe names."""
+    compared = recipe.get(_COMPARED) or []
+    groups = (
+        {_COMPARED: compared} if isinstance(compared, list) else {f"{_COMPARED}.{k}": v for k, v in compared.items()}
+    )
+    for key, paths in {_OTHER_SEEDS: recipe.get(_OTHER_SEEDS) or [], **groups}.items():
+        for place, path in enumerate(paths or []):
+            yield f"{key}.{place}", path
+
+
+def _run_problems(recipe: Recipe, where: str, path: str) -> list[Problem]:
+    folder = recipe.find_file(path)
+    if not folder.is_dir():
+        fix = maker_of(folder, recipe) or "give the folder of a run: runs/NAME"
+        return [Problem(where, f"there is no folder {path}", fix)]
+    try:
+        status = RunDir(folder).facts().get("status")
+    except RecipeError as error:
+        return error.problems
+    if status == "complete":
+        return []
+    fix = "finish it first, or leave it out"
+    return [Problem(where, f"the run {path} is {status}, and has no figures to compare", fix)]

@@ -13,6 +13,8 @@ from hfrecipes.recipe.source_list import COMPARING, LABELLED
 
 # Words of TRL's classes for collators of its own; ours put the answers of a row side by side.
 _IDLE = ("padding_free", "pad_to_multiple_of")
+# Of transformers' own loss, in place of which each of these kinds has another.
+_OF_OTHER_LOSSES = "label_smoothing_factor"
 # Losses that sort the pairs of a micro-batch.
 _SORTING = ("aot", "aot_unpaired")
 
@@ -27,6 +29,10 @@ def preference_problems(recipe: Recipe) -> Iterator[Problem]:
             yield Problem(
                 recipe.where(key), f"{key} has no effect: batches are padded to their longest row", "remove it"
             )
+    if recipe.get(f"training.{_OF_OTHER_LOSSES}"):
+        key = f"training.{_OF_OTHER_LOSSES}"
+        fix = "remove it" + (", or say label_smoothing" if recipe.kind == "dpo" else "")
+        yield Problem(recipe.where(key), f"{key} has no effect: kind: {recipe.kind} has a loss of its own", fix)
     if recipe.get("data.augment"):
         fault = f"data.augment changes texts, and kind: {recipe.kind} learns from how two texts differ"
         yield Problem(recipe.where("data.augment"), fault, "remove it")
@@ -36,6 +42,7 @@ def preference_problems(recipe: Recipe) -> Iterator[Problem]:
     elif recipe.kind in LABELLED:
         yield from _reference_problems(recipe)
         yield from _mismatch_problems(recipe)
+        yield from _label_weight_problems(recipe)
     elif recipe.kind == "reward":
         yield from _adapter_problems(recipe)
 
@@ -47,6 +54,10 @@ def _reference_problems(recipe: Recipe) -> Iterator[Problem]:
     if adapter and adapter.get("init_lora_weights") is False:
         fault = f"{key}: false begins with another model than the base, which is the reference"
         yield Problem(recipe.where(key), fault, "take init_lora_weights: true")
+    key = "training.neftune_noise_alpha"
+    if recipe.get(key):
+        fault = f"{key} adds noise to the policy alone, which is then not compared with what it began as"
+        yield Problem(recipe.where(key), fault, "remove it")
     key = "training.disable_dropout"
     if recipe.get(key) is False:
         fault = (
@@ -68,12 +79,40 @@ def _loss_problems(recipe: Recipe) -> Iterator[Problem]:
     losses = recipe.get("training.loss_type", [])
     if recipe.get("training.loss_type") == []:
         yield Problem(recipe.where("training.loss_type"), "training.loss_type names no loss", "name one, or remove it")
+    yield from _weight_problems(recipe)
     sorting = [name for name in _SORTING if name == losses or name in losses]
     whole, micro = (recipe.get(f"training.{word}") for word in ("global_batch_size", "per_device_train_batch_size"))
     if sorting and (whole is None or whole != micro):
         fault = f"the loss {sorting[0]} sorts the pairs of a micro-batch, so that it depends on how a batch is divided"
         fix = "say the same number for global_batch_size and per_device_train_batch_size, and one process"
         yield Problem(recipe.where("training.loss_type"), fault, fix, "warning")
+
+
+def _weight_problems(recipe: Recipe) -> Iterator[Problem]:
+    """Losses that are added up, each by its weight."""
+    losses, weights, key = (
+        recipe.get("training.loss_type", "sigmoid"),
+        recipe.get("training.loss_weights"),
+        "loss_weights",
+    )
+    if weights is None:
+        return
+    number = len(losses) if isinstance(losses, list) else 1
+    where, said = (
+        recipe.where(f"training.{key}"),
+        f"training.{key} has {len(weights)} number{'s' * (len(weights) != 1)}",
+    )
+    if len(weights) != number:
+        yield Problem(where, f"{said}, and training.loss_type names {number}", "give one for each loss, or remove it")
+    elif not any(weights):
+        yield Problem(where, f"training.{key} counts no loss: all of it is 0", "give one of them a weight, such as 1.0")
+
+
+def _label_weight_problems(recipe: Recipe) -> Iterator[Problem]:
+    words = ("desirable_weight", "undesirable_weight")
+    if all(recipe.get(f"training.{word}", 1) == 0 for word in words):
+        fault = "training.desirable_weight and training.undesirable_weight are both 0, so that no answer counts"
+        yield Problem(recipe.where(f"training.{words[0]}"), fault, "give one of them a weight, such as 1.0")
 
 
 def _mismatch_problems(recipe: Recipe) -> Iterator[Problem]:

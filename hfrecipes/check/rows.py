@@ -9,6 +9,7 @@ from typing import Any
 
 from hfrecipes.data.formats import Example, example_texts, is_conversational, to_examples
 from hfrecipes.data.hashing import stable_key
+from hfrecipes.data.labelled import LABEL
 from hfrecipes.data.local import parse_json, shown
 from hfrecipes.data.messages import listed
 from hfrecipes.data.row import Row
@@ -36,6 +37,8 @@ class Scan:
         num_rows: Rows read.
         places: Content of a row, as a hash, -> the place of the first row that has it.
         repeats: Pairs of places of rows that say the same.
+        labels: Whether answers are good, of all rows that say it.
+        num_tied: Rows whose answers are all equally good.
         sample: Places and examples, at most SAMPLE_ROWS, evenly over the source.
         problems: What is wrong.
     """
@@ -47,6 +50,8 @@ class Scan:
     num_rows: int = 0
     places: dict[int, str] = field(default_factory=dict)
     repeats: list[tuple[str, str]] = field(default_factory=list)
+    labels: set[bool] = field(default_factory=set)
+    num_tied: int = 0
     sample: list[tuple[str, Example]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
@@ -71,13 +76,15 @@ def scan_rows(recipe: Recipe, key: str, spec: dict[str, Any], read_by_rules: Ite
             for column in read_by_rules:
                 if column not in row.values:
                     faults.setdefault(_missing_column(column, row), []).append(row.where)
-            example = row.values if spec.get("format") else _example(row, spec, faults)
-            if example is None:
+            examples = [row.values] if spec.get("format") else _examples(row, spec, faults)
+            if not examples:
                 continue
-            _note_content(scan, row, content_of(example))
+            _note_content(scan, row, content_of(examples[0]))
             if not spec.get("format"):
-                _note_shape(scan, example)
-                sample.add((row.where, example))
+                _note_shape(scan, examples[0])
+                scan.labels.update(example[LABEL] for example in examples if LABEL in example)
+                scan.num_tied += len(set(examples[0].get("ranks", (0, 1)))) == 1
+                sample.add((row.where, examples[0]))
         scan.problems += [Problem(recipe.where(key), note, "", "warning") for note in source.notes()]
     except RecipeError as error:
         scan.problems += [_with_others(problem, recipe.find_file(spec["path"])) for problem in error.problems]
@@ -130,13 +137,13 @@ class EvenSample:
         return [self._kept[index * count // self.size] for index in range(self.size)]
 
 
-def _example(row: Row, spec: dict[str, Any], faults: dict[str, list[str]]) -> Example | None:
+def _examples(row: Row, spec: dict[str, Any], faults: dict[str, list[str]]) -> list[Example]:
     try:
-        return to_examples(row.values, spec, row.where)[0]
+        return to_examples(row.values, spec, row.where)
     except RecipeError as error:
         for problem in error.problems:
             faults.setdefault(f"{problem.message}\n{problem.fix}", []).append(row.where)
-        return None
+        return []
 
 
 def _with_others(problem: Problem, file: Path) -> Problem:

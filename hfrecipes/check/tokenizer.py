@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from hfrecipes.check.hub import hub_file, hub_unreachable, malformed_id
 from hfrecipes.check.promised import is_promised
 from hfrecipes.check.rows import Scan
-from hfrecipes.models.recipe_tokenizer import extends, obtain_tokenizer, without_extension
+from hfrecipes.models.recipe_tokenizer import extends, names_tokens, obtain_tokenizer, without_extension
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.tokenization.extension import extension_problem
@@ -17,6 +18,8 @@ from hfrecipes.tokenization.files import TOKENIZER, is_folder_name
 from hfrecipes.tokenization.tokenizer import Tokenizer, training_chat_template
 from hfrecipes.tokenization.turns import finds_turns
 
+# As in `<|im_start|>`.
+_MARK = re.compile(r"<\|\w+\|>")
 # What a tokenizer without tokenizer.json is made of; transformers converts it when the run begins.
 _SLOW_FILES = ("*.model", "vocab.json", "vocab.txt", "merges.txt", "tekken.json")
 
@@ -51,6 +54,9 @@ def _to_extend(recipe: Recipe, promised: Iterable[Path]) -> tuple[Tokenizer | No
     if recipe.get("model.name_or_path") is None:
         return None, []  # said by the agreement of words
     tokenizer, problems = look_at_tokenizer(without_extension(recipe), promised)
+    if tokenizer and names_tokens(recipe):
+        extended, faults = _load(recipe, recipe.where("model.tokenizer.extend"))
+        return extended or tokenizer, [*problems, *faults]
     fault = tokenizer and extension_problem(tokenizer, recipe.where("model.tokenizer.extend"))
     return tokenizer, [*problems, *([fault] if fault else [])]
 
@@ -126,10 +132,11 @@ def _load(recipe: Recipe, where: str) -> tuple[Tokenizer | None, list[Problem]]:
 def _vocabulary_problems(recipe: Recipe, tokenizer: Tokenizer | None, config: dict[str, Any]) -> Iterator[Problem]:
     entries = tokenizer.vocab_size if tokenizer else recipe.get("model.tokenizer.vocab_size")
     rows = {**config, **(config.get("text_config") or {})}.get("vocab_size")
-    if isinstance(entries, int) and isinstance(rows, int) and entries > rows:
+    if isinstance(entries, int) and isinstance(rows, int) and entries > rows and not extends(recipe):
         fault = f"the tokenizer has {entries:,} entries, the model's vocab_size is {rows:,}"
         if recipe.get("model.config.vocab_size") is None:
-            yield Problem(recipe.where(tokenizer_key(recipe)), fault, "use the model's own tokenizer")
+            fix = "use the model's own tokenizer, and add tokens to it with model.tokenizer: {extend: ['<|token|>']}"
+            yield Problem(recipe.where(tokenizer_key(recipe)), fault, fix)
         else:
             fix = "remove vocab_size: it follows from the tokenizer"
             yield Problem(recipe.where("model.config.vocab_size"), fault, fix)
@@ -179,6 +186,18 @@ def _template_problems(recipe: Recipe, tokenizer: Tokenizer, scans: list[Scan]) 
             "or give prompt and completion"
         )
         yield Problem(recipe.where("training.assistant_only_loss"), fault, fix)
+    if talking and template:
+        yield from _spelled_marks(recipe, tokenizer, template)
+
+
+def _spelled_marks(recipe: Recipe, tokenizer: Tokenizer, template: str) -> Iterator[Problem]:
+    """Marks that the template writes and the vocabulary does not have, which a model reads as so many pieces."""
+    marks = [mark for mark in dict.fromkeys(_MARK.findall(template)) if tokenizer.token_id(mark) is None]
+    if marks:
+        key = "training.chat_template_path" if recipe.get("training.chat_template_path") else tokenizer_key(recipe)
+        fault = f"the chat template writes {', '.join(marks)}, which {tokenizer.name} spells in pieces"
+        fix = f"model.tokenizer: {{extend: {marks}}} makes one token of each, whose rows are trained"
+        yield Problem(recipe.where(key), fault, fix, "warning")
 
 
 def _tells_turns_apart(tokenizer: Tokenizer) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from hfrecipes.check.data import dotted_problems
 from hfrecipes.check.hub import repository_problems
 from hfrecipes.check.rewards import model_problems, needed_columns, open_ours
+from hfrecipes.check.signatures import signature_of
 from hfrecipes.data.embedded import NAMES
 from hfrecipes.data.sources import open_source
 from hfrecipes.recipe.judge_words import COMPARE, TAX, WIN_RATE, judge_specs, kind_of
@@ -49,12 +50,25 @@ def _judge_problems(recipe: Recipe, key: str, spec: dict[str, Any], promised: It
     if kind == MODEL:
         return model_problems(recipe, key, spec, promised)
     if kind == COMPARE:
-        return dotted_problems(recipe, f"{key}.{COMPARE}")
+        return dotted_problems(recipe, f"{key}.{COMPARE}") or _compare_problems(recipe, key, spec[COMPARE])
     function, problems = open_ours(recipe, key, spec)
     if function is not None and (columns := needed_columns(function)):
         fault = f"{key} reads the column {', '.join(sorted(columns))}, and a judge is given prompts and answers alone"
         problems = [Problem(recipe.where(f"{key}.{FUNCTION}"), fault, "take a function that needs no column")]
     return problems
+
+
+def _compare_problems(recipe: Recipe, key: str, dotted: str) -> list[Problem]:
+    """A judge of both answers that could not be called after the hours of training."""
+    read = signature_of(dotted, recipe.path.parent)
+    try:
+        if read is not None:
+            read[0].bind([], [], [])
+    except TypeError:
+        fault = f"{dotted} cannot be given three lists: prompts, first and second answers"
+        fix = "define it like def judge(prompts, firsts, seconds)"
+        return [Problem(recipe.where(f"{key}.{COMPARE}"), fault, fix)]
+    return []
 
 
 def _tax_problems(recipe: Recipe) -> list[Problem]:

@@ -62,25 +62,24 @@ def check(arguments: argparse.Namespace) -> int:
 
 
 def find_problems(arguments: argparse.Namespace) -> list[Problem]:
-    """The problems of words; where there are none and more is asked for, those of everything else."""
+    """The problems of words and, where more is asked for, those of everything else, as far as the words let them be seen."""
     from hfrecipes.recipe.loader import load_recipe
 
+    recipe, problems = None, []
     try:
         recipe = load_recipe(arguments.recipe, arguments.overrides)
     except RecipeError as error:
-        return error.problems
+        problems = error.problems
     if arguments.words:
-        return list(recipe.unchecked)
+        return problems if recipe is None else list(recipe.unchecked)
     from hfrecipes.check.check import check_recipe
+    from hfrecipes.check.further import further_problems
     from hfrecipes.recipe.hardware import detect_hardware
 
-    return check_recipe(
-        recipe,
-        detect_hardware(),
-        num_processes=arguments.num_processes,
-        publish=arguments.publish,
-        runs_dir=arguments.runs_dir,
-    )
+    asked = {"publish": arguments.publish, "num_processes": arguments.num_processes, "runs_dir": arguments.runs_dir}
+    if recipe is None:
+        return further_problems(arguments.recipe, arguments.overrides, problems, detect_hardware(), **asked)
+    return check_recipe(recipe, detect_hardware(), **asked)
 
 
 def show_problems(problems: list[Problem]) -> None:

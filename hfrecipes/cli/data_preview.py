@@ -50,7 +50,7 @@ def preview(args: argparse.Namespace) -> int:
 
     from hfrecipes.cli.data_clean import refuse_unfit
     from hfrecipes.data.refine import Refinery
-    from hfrecipes.models.recipe_tokenizer import extends
+    from hfrecipes.models.recipe_tokenizer import extends, names_tokens
     from hfrecipes.plan.counts import ready_tokenizer, unchecked
     from hfrecipes.plan.new_pieces import print_new_pieces
     from hfrecipes.plan.preview import print_texts
@@ -83,7 +83,7 @@ def preview(args: argparse.Namespace) -> int:
         print_problems(console, unchecked(error))
         return 0
     try:
-        if extends(recipe):
+        if extends(recipe) and not names_tokens(recipe):
             print_new_pieces(console, recipe)
         tokenizer = ready_tokenizer(recipe)
     except OfflineError as error:

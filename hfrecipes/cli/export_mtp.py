@@ -75,14 +75,14 @@ def _model_folder(run: Path, out: Path) -> Path:
     from hfrecipes.models.adapters import is_adapter, refuse_damaged_adapter
     from hfrecipes.models.integrity import refuse_damaged_model
     from hfrecipes.models.mtp.beside import FILE, heads_beside, spoken
+    from hfrecipes.recipe.outputs import refuse_unwritable
     from hfrecipes.recipe.problem import Problem, RecipeError
     from hfrecipes.recipe.rundir import RunDir
 
     folder = RunDir(run).model if RunDir(run).model.is_dir() else run
     if not folder.is_dir():
         raise RecipeError(Problem(str(run), "there is no such folder", "give a run directory, or a model's folder"))
-    if out.exists():
-        raise RecipeError(Problem(str(out), "is there already", "name a folder that is not, or remove it"))
+    refuse_unwritable(out)
     try:
         facts = heads_beside(folder)
     except ValueError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from hfrecipes.data.cells import Cells
 from hfrecipes.data.hashing import stable_key
 from hfrecipes.data.messages import Message, is_missing, kind_of, markup_fault, text_fault, turn
+from hfrecipes.data.ranks import first_column, number_of, ranks_of
 from hfrecipes.data.templates import draw_template
 from hfrecipes.recipe.problem import Problem, RecipeError
 
@@ -26,8 +26,8 @@ PAIRS: dict[str, Callable[[int], list[tuple[int, int]]]] = {
 }
 # What all answers of a ranking are asked for together, in one example, is not a pair.
 TOGETHER = "together"
-# Columns that hold the answers of a ranking, and those that say how good each is.
-_ANSWERS, _RANKS, _SCORES = ("answers", "responses", "completions"), "ranks", "scores"
+# Columns that hold the answers of a ranking.
+_ANSWERS = ("answers", "responses", "completions")
 _PAIR = {"chosen", "rejected"}
 # How the dialogues of Anthropic's HH are written (Bai et al. 2022): one text with these before each turn.
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
@@ -77,7 +77,7 @@ def preference_examples(cells: Cells, spec: dict[str, Any]) -> list[dict[str, An
     else:
         found = _of_conversations(cells, chosen, rejected)
     margin = (
-        {} if is_missing(cells.values.get("margin")) else {"margin": _number(cells, "margin", cells.cell("margin"))}
+        {} if is_missing(cells.values.get("margin")) else {"margin": number_of(cells, "margin", cells.cell("margin"))}
     )
     return [example | margin for example in _examples(cells, spec, found)]
 
@@ -87,11 +87,12 @@ def ranking_examples(cells: Cells, spec: dict[str, Any]) -> list[dict[str, Any]]
 
     `group` is the same for all pairs of a prompt, in whichever rows, so that a split or a batch can keep them together.
     `ranks` (the lowest is the best) or `scores` (the highest is) put the answers in an order of their own, in which some may
-    be tied: tied ones make no pair. With `pairs: together`, and where all are tied, the row makes one example
+    be tied: tied ones make no pair. Where a row has both, they have
+    to prefer the same answers. With `pairs: together`, and where all are tied, the row makes one example
     `{"prompt", "answers", "ranks", "group"}`.
 
     Raises:
-        RecipeError: as for preferences; fewer than two answers, or two that are the same.
+        RecipeError: as for preferences; fewer than two answers, two that are the same, or ranks that contradict scores.
     """
     column = _answers_column(cells) or "answers"
     prompt, found = cells.text_or_messages("prompt"), cells.cell(column)
@@ -103,7 +104,7 @@ def ranking_examples(cells: Cells, spec: dict[str, Any]) -> list[dict[str, Any]]
     for first, second in combinations(range(len(answers)), 2):
         if answers[first] == answers[second]:
             raise cells.error(column, f"has the same answer twice, as {first + 1} and {second + 1}")
-    ranks = _ranks(cells, len(answers))
+    ranks = ranks_of(cells, len(answers))
     order = sorted(range(len(answers)), key=ranks.__getitem__)
     answers, ranks = [answers[place] for place in order], [ranks[place] for place in order]
     group = f"{stable_key(json.dumps(prompt, sort_keys=True)):016x}"
@@ -129,13 +130,7 @@ def _is_ranking(cells: Cells) -> bool:
 
 
 def _answers_column(cells: Cells) -> str | None:
-    return _first_of(cells, _ANSWERS)
-
-
-def _first_of(cells: Cells, names: tuple[str, ...]) -> str | None:
-    """The column of a row that counts: one that the recipe names under `columns:` before all others."""
-    found = [name for name in names if name in cells.values]
-    return next((name for name in found if name in cells.columns), found[0] if found else None)
+    return first_column(cells, _ANSWERS)
 
 
 def _is_plain(cells: Cells) -> bool:
@@ -146,32 +141,6 @@ def _is_plain(cells: Cells) -> bool:
     parts += answers if isinstance(answers, list) else []
     system = cells.values.get("system")
     return is_missing(system) and not any(isinstance(part, list | dict) for part in parts)
-
-
-def _ranks(cells: Cells, count: int) -> list[int]:
-    """The place of each answer, 0 for the best; tied ones have the same."""
-    name = _first_of(cells, tuple(each for each in (_RANKS, _SCORES) if not is_missing(cells.values.get(each))))
-    if name is None:
-        return list(range(count))
-    said = cells.cell(name)
-    if not isinstance(said, list) or len(said) != count:
-        shown = f"a list of {len(said)}" if isinstance(said, list) else kind_of(said)
-        raise cells.error(name, f"is {shown} where one number for each of {count} answers is expected")
-    values = [_number(cells, name, value) for value in said]
-    best_first = sorted(set(values), reverse=name == _SCORES)
-    return [best_first.index(value) for value in values]
-
-
-def _number(cells: Cells, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise cells.error(name, f"holds {kind_of(value)} where a number is expected")
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number of hundreds of digits
-        number = math.inf
-    if not math.isfinite(number):
-        raise cells.error(name, f"holds {number}, which is no number to compare by")
-    return number
 
 
 def _answer(cells: Cells, column: str, number: int, answer: Any) -> Part:

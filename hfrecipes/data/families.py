@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
 from hfrecipes.data.messages import is_missing, kind_of
 from hfrecipes.data.row import Row, Source
+from hfrecipes.data.slips import meant_by
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.validate import nearest
@@ -15,6 +17,8 @@ from hfrecipes.recipe.validate import nearest
 # Words that the recipe says of a source or, by a column, of each row; no model reads them.
 TAGS = ("family", "kind")
 _EXAMPLES = {"family": "translation", "kind": "refusal"}
+# Kinds that are scored by rules of their own; any other word is a kind, too, so that a slip of the pen would make a new one.
+SCORED_KINDS = ("refusal", "clarification", "chain_of_thought")
 
 
 def tag_of(
@@ -30,7 +34,7 @@ def tag_of(
         column: Where the values still have their own names, the one to read; `word` by default.
 
     Raises:
-        RecipeError: the cell is no string, or the column is missing.
+        RecipeError: the cell is no string or nearly the name of a kind that is scored, or the column is missing.
     """
     if word not in (spec.get("columns") or {}):
         return _on_one_line(spec[word]) if spec.get(word) else None
@@ -44,7 +48,18 @@ def tag_of(
     if not isinstance(tag, str):
         message = f"{word} (their column {theirs!r}) is {kind_of(tag)} where a string is expected"
         raise RecipeError(Problem(where, message, f"write a word such as {_EXAMPLES[word]}, or leave the cell empty"))
+    if word == "kind" and (meant := _kind_meant(tag)):
+        message = f"kind (their column {theirs!r}) is {tag!r}, which is scored as no {meant}"
+        raise RecipeError(Problem(where, message, f"did you mean {meant}?"))
     return _on_one_line(tag) or None
+
+
+@functools.lru_cache(maxsize=1024)
+def _kind_meant(tag: str) -> str | None:
+    """The kind that a tag nearly says; None where it says it exactly, or is another word."""
+    if tag.strip() in SCORED_KINDS:
+        return None
+    return meant_by("_".join(tag.replace("-", " ").replace("_", " ").split()), SCORED_KINDS)
 
 
 def tag_problems(spec: dict[str, Any], where: str) -> Iterator[Problem]:
@@ -55,6 +70,8 @@ def tag_problems(spec: dict[str, Any], where: str) -> Iterator[Problem]:
         if spec.get(word) is not None and not spec[word].strip():
             fix = f"write a word such as {_EXAMPLES[word]}, or remove it"
             yield Problem(where, f"{word} is empty", fix)
+    if isinstance(spec.get("kind"), str) and (meant := _kind_meant(spec["kind"])):
+        yield Problem(where, f"kind is {spec['kind']!r}, which is scored as no {meant}", f"did you mean {meant}?")
 
 
 def without_families(source: Source, spec: dict[str, Any]) -> Source:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from hfrecipes.data.messages import kind_of
+from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.recipe.source_list import LABELLED
 
 Example = dict[str, Any]
 LABEL = "label"
+# Characters of a label that a message shows.
+_SHOWN = 40
 _WORDS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -53,4 +58,26 @@ def _truth(value: Any, where: str) -> bool:
     if said in _WORDS:
         return _WORDS[said]
     shown = repr(value) if isinstance(value, str | int | float) else kind_of(value)
+    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
     raise RecipeError(Problem(where, f"label is {shown} where true or false is expected", "correct the row"))
+
+
+def refuse_one_sided(recipe: Recipe, labels: Collection[bool]) -> None:
+    """Answers of one sort alone have nothing that they are better or worse than: the cheapest way to raise, or to lower, all
+    of them is to change whatever they have in common (Ethayarajh et al. 2024, arXiv:2402.01306, learn from both).
+
+    Args:
+        recipe: Of any kind.
+        labels: Those of all rows that are trained on; none where there are no rows.
+
+    Raises:
+        RecipeError: all answers are good, or all are bad.
+    """
+    if recipe.kind not in LABELLED or len(set(labels)) != 1:
+        return
+    has, lacks = ("good", "bad") if True in labels else ("bad", "good")
+    fault = (
+        f"all answers of data.train are {has}, and kind: {recipe.kind} learns from how they differ from {lacks} ones"
+    )
+    fix = f"add rows with label: {str(lacks == 'good').lower()}" + ("; or use kind: sft" if has == "good" else "")
+    raise RecipeError(Problem(recipe.where("data.train"), fault, fix))

@@ -95,7 +95,9 @@ def parse_json(text: str, where: str) -> Any:
     except json.JSONDecodeError as error:
         message = f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         raise _fault(where, message, "correct or remove it") from error
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise _fault(where, "is nested too deeply", "correct or remove it") from error
+    except ValueError as error:
         raise _fault(where, f"cannot be read as JSON: {error}", "correct or remove it") from error
 
 

@@ -35,6 +35,11 @@ def usual_words(cell: Any, roles: bool = False) -> Any:
     return [_usual_message(message, roles) for message in cell]
 
 
+def usual_role(role: str) -> str | None:
+    """What other data sets' names of those who speak (human, gpt …) are called in chat templates; None for other words."""
+    return _ROLE_NAMES.get(role.lower())
+
+
 def check_cell(name: str, cell: Any) -> str | None:
     """What is wrong with a cell that should hold text or messages; None where nothing is.
 

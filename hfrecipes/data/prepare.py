@@ -13,7 +13,7 @@ from typing import Any
 from hfrecipes.data.examples import examples_fingerprint, read_examples
 from hfrecipes.data.families import refuse_unmeasured, unlearnt_families
 from hfrecipes.data.formats import Example, example_texts
-from hfrecipes.data.labelled import LABEL
+from hfrecipes.data.labelled import LABEL, refuse_one_sided
 from hfrecipes.data.progress import track
 from hfrecipes.data.refine import Refinery, refinement_fingerprint
 from hfrecipes.data.row import Row, Source
@@ -38,7 +38,7 @@ from hfrecipes.recipe.source_list import ROLES
 from hfrecipes.tokenization.tokenizer import Tokenizer
 
 # Counted up when the same inputs begin to give other rows, so that no old preparation is taken for a new one.
-CODE_VERSION = 4
+CODE_VERSION = 5
 
 _TOKENIZER_BYTES = 20_000_000
 
@@ -195,6 +195,7 @@ def _write(
     parts: list[TrainPart] = []
     trained: set[str] = set()
     measured: set[str] = set()
+    labels: set[bool] = set()
     for role, sources in opened.items():
         columns = _columns(role, settings)
         tallies = [Tally() for _ in sources]
@@ -221,9 +222,12 @@ def _write(
             _refuse_nothing(source, tally)
             limit = None if isinstance(settings, PackSettings) else settings.max_length
             word = "max_prompt_length" if isinstance(settings, PromptSettings) else "max_length"
-            warnings += tally.warnings(source.title, limit, word)
+            leaves_out = isinstance(settings, CompareSettings) and settings.leaves_out
+            warnings += tally.warnings(source.title, limit, word, leaves_out)
             (trained if role == "train" else measured).update(tally.families)
+            labels.update(tally.labels if role == "train" else ())
             facts.append(tally.entry(role, source.name, source.split, source.revision, source.license))
+    refuse_one_sided(recipe, labels)
     refuse_unmeasured(recipe, measured)
     warnings += unlearnt_families(recipe, trained, measured)
     for source in chain.from_iterable(opened.values()):
@@ -264,12 +268,17 @@ def _examples(
 def _refuse_nothing(source: Source, tally: Tally) -> None:
     # Of a source without documents, cleaning has left nothing, which its report says.
     if tally.rows == 0 and tally.documents:
-        message = f"no row of {source.title} is left: in all {tally.documents} the supervised part lies past max_length"
-        if tally.tied.count:
-            message = (
-                f"no row of {source.title} is left: in {tally.tied.count} of {tally.documents} no answer is better"
+        fault = f"in all {tally.documents} the supervised part lies past max_length"
+        fix = "raise training.max_length, or shorten the prompts"
+        if tied := tally.tied.count:
+            fault = f"in {tied} of {tally.documents} no answer is better than another"
+            better = "give answers of which some are better, by ranks or scores that differ"
+            fix = (
+                better
+                if tied == tally.documents
+                else f"{better}; or raise training.max_length, which empties the others"
             )
-        raise RecipeError(Problem(source.where, message, "raise training.max_length, or shorten the prompts"))
+        raise RecipeError(Problem(source.where, f"no row of {source.title} is left: {fault}", fix))
 
 
 def _rows(

@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 from hfrecipes.data.marks import forged_mark
-from hfrecipes.data.messages import Message
+from hfrecipes.data.messages import ROLES, Message, usual_role
+from hfrecipes.data.slips import meant_by
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.tokenization.tokenizer import Rendered, Tokenizer
 from hfrecipes.tokenization.turns import mark_turns
@@ -35,15 +36,20 @@ class Renderer:
         """The conversation as text.
 
         Raises:
-            RecipeError: there is no template, it refuses the messages, or one of these holds a mark of its turns.
+            RecipeError: there is no template, it refuses the messages or leaves one out, one of these holds a mark of its turns,
+                or speaks in a role that is nearly a usual one.
         """
         for number, message in enumerate(messages, start=1):
             self._refuse_marks(f"message {number}", message)
         try:
-            return self._tokenizer.render(messages, add_generation_prompt=add_generation_prompt, **self._words)
+            rendered = self._tokenizer.render(messages, add_generation_prompt=add_generation_prompt, **self._words)
         except ValueError as error:
             fix = "correct the row, or name a tokenizer whose template takes such messages"
             raise RecipeError(Problem(self._where, str(error), fix)) from error
+        for number, message in enumerate(messages, start=1):
+            if message["role"] not in ROLES:
+                self._refuse_role(number, message, rendered.text)
+        return rendered
 
     def render_turns(self, messages: list[Message]) -> Rendered:
         """The conversation with the spans of the assistant's turns, by a template that does not mark them.
@@ -61,6 +67,21 @@ class Renderer:
             fix = "put the markers into a copy of it for training.chat_template_path, or give prompt and completion"
             raise RecipeError(Problem(self._where, message, fix))
         return found
+
+    def _refuse_role(self, number: int, message: Message, text: str) -> None:
+        """Templates write any role down, or none that they do not know: a slip would teach another turn, or be left out."""
+        role, content = message["role"], message.get("content")
+        template = str(self._template or self._tokenizer.chat_template)
+        if any(f"{quote}{role}{quote}" in template for quote in "'\""):
+            return
+        meant = meant_by(role, ROLES) or usual_role(role)
+        if meant is not None:
+            fault = f"message {number} has the role {role!r}, which the chat template does not know"
+            raise RecipeError(Problem(self._where, fault, f"did you mean {meant}? The roles are {', '.join(ROLES)}"))
+        if isinstance(content, str) and content.strip() and content.strip() not in text:
+            fault = f"message {number} has the role {role!r}, and the chat template leaves it out"
+            fix = f"correct the row (the roles are {', '.join(ROLES)}), or name a template that knows it"
+            raise RecipeError(Problem(self._where, fault, fix))
 
     def _refuse_marks(self, name: str, value: Any) -> None:
         mark = forged_mark(value, self._tokenizer, self._template)

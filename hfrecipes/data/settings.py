@@ -111,7 +111,13 @@ def row_settings(recipe: Recipe) -> RowSettings:
 
 def compare_settings(recipe: Recipe) -> CompareSettings:
     """Reads the settings of a `reward` or `dpo` recipe."""
-    return CompareSettings(recipe.get("training", {}).get("max_length", SFT_MAX_LENGTH), recipe.kind == "reward")
+    length = recipe.get("training", {}).get("max_length", SFT_MAX_LENGTH)
+    return CompareSettings(length, leaves_out_long_rows(recipe.kind))
+
+
+def leaves_out_long_rows(kind: str) -> bool:
+    """Whether a kind of recipe leaves out sequences beyond `max_length`, where others cut them."""
+    return kind == "reward"
 
 
 def sft_settings(recipe: Recipe) -> EncodeSettings:

@@ -48,7 +48,7 @@ def encoded_rows(
         if not supervised:
             tally.dropped.add(row.where)
             continue
-        tally.add_row(example.get("kind"), len(result.input_ids), supervised)
+        tally.add_row(example.get("kind"), len(result.input_ids), supervised, example.get(LABEL))
         row = {"input_ids": result.input_ids, "labels": result.labels, "num_bytes": result.num_bytes}
         yield row | {LABEL: int(example[LABEL])} if LABEL in example else row
 

@@ -40,6 +40,7 @@ class Tally:
         silent_rows: Packed rows that were left out because they hold no more than prompts.
         kinds: Rows, tokens and supervised tokens by what the rows are tagged with: refusal, chain_of_thought …
         families: Rows of the source by the family of their task.
+        labels: Rows that are trained or measured on, by whether their answer is good, where they say it.
     """
 
     documents: int = 0
@@ -55,6 +56,7 @@ class Tally:
     silent_rows: int = 0
     kinds: dict[str, dict[str, int]] = field(default_factory=dict)
     families: dict[str, int] = field(default_factory=dict)
+    labels: dict[bool, int] = field(default_factory=dict)
 
     @property
     def dropped_rows(self) -> int:
@@ -70,8 +72,10 @@ class Tally:
         if any(text.strip() in _MISSING for text in texts):
             self.missing.add(where)
 
-    def add_row(self, kind: str | None, tokens: int, supervised_tokens: int) -> None:
+    def add_row(self, kind: str | None, tokens: int, supervised_tokens: int, label: bool | None = None) -> None:
         """Counts a row that is trained or measured on."""
+        if label is not None:
+            self.labels[label] = self.labels.get(label, 0) + 1
         counts = {"rows": 1, "tokens": tokens, "supervised_tokens": supervised_tokens}
         self.rows += 1
         self.tokens += tokens
@@ -80,25 +84,18 @@ class Tally:
             earlier = self.kinds.get(kind, {})
             self.kinds[kind] = {name: earlier.get(name, 0) + count for name, count in counts.items()}
 
-    def warnings(self, title: str, max_length: int | None, word: str = "max_length") -> list[str]:
+    def warnings(
+        self, title: str, max_length: int | None, word: str = "max_length", leaves_out: bool = False
+    ) -> list[str]:
         """What was lost or looks wrong, in words; empty where nothing was.
 
         Args:
             title: Of the source.
-            max_length: Where rows were cut.
+            max_length: The bound of a row.
             word: What says so in the recipe.
+            leaves_out: Whether sequences beyond it were left out whole, rather than cut.
         """
-        found = []
-        if self.truncated_rows:
-            found.append(
-                f"{title}: {self.truncated_rows} of {self.documents} rows are longer than {word} {max_length}; "
-                f"{self.truncated_tokens} tokens were cut"
-            )
-        if self.dropped_rows:
-            found.append(
-                f"{title}: {self.dropped_rows} of {self.documents} rows were left out, as the cut to max_length "
-                f"{max_length} leaves no supervised token in them: {self.dropped}"
-            )
+        found = self._losses(title, f"{word} {max_length}", leaves_out)
         if self.tied.count:
             found.append(
                 f"{title}: {self.tied.count} of {self.documents} rows were left out, as no answer is better than another: "
@@ -110,6 +107,27 @@ class Tally:
             found.append(
                 f"{title}: in {self.missing.count} of {self.documents} rows a text is only the word for a missing value, "
                 f"such as nan, and is learned as text: {self.missing}"
+            )
+        return found
+
+    def _losses(self, title: str, bound: str, leaves_out: bool) -> list[str]:
+        """What became of rows that are too long: one sentence for those that lost some of it, one for those that lost all."""
+        found = []
+        if self.truncated_rows > self.dropped_rows:
+            fate = "were left out with their sequences" if leaves_out else "were cut"
+            what = "have sequences longer" if leaves_out else "are longer"
+            found.append(
+                f"{title}: {self.truncated_rows} of {self.documents} rows {what} than {bound}; "
+                f"{self.truncated_tokens} tokens {fate}"
+            )
+        if self.dropped_rows:
+            why = (
+                f"too few of their answers fit into {bound}"
+                if leaves_out
+                else f"the cut to {bound} leaves no supervised token in them"
+            )
+            found.append(
+                f"{title}: {self.dropped_rows} of {self.documents} rows were left out, as {why}: {self.dropped}"
             )
         return found
 

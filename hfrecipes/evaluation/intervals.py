@@ -162,6 +162,23 @@ def proportion_interval(successes: float, n: int, level: float = 0.95) -> Estima
     return Estimate(share, low, high, n)
 
 
+def outcome_interval(outcomes: Sequence[float] | np.ndarray, level: float = 0.95) -> Estimate:
+    """The mean of outcomes: `proportion_interval` where each is 0 or 1, else `bootstrap_interval`.
+
+    Resampling rows that all agree gives the same figure each time, an interval without width, which would claim certainty.
+
+    Args:
+        outcomes: One number per row, such as a score or a reward, shape (n,).
+        level: Share of the distribution that the interval covers.
+
+    Raises:
+        ValueError: as `bootstrap_interval`.
+    """
+    if len(outcomes) and set(np.unique(outcomes).tolist()) <= {0.0, 1.0}:
+        return proportion_interval(float(np.sum(outcomes)), len(outcomes), level)
+    return bootstrap_interval(outcomes, level=level)
+
+
 def _rows(numerators: Sequence[float] | np.ndarray, denominators: Sequence[float] | np.ndarray | None):
     """Both columns as float64, checked."""
     top = np.asarray(numerators, dtype=np.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from hfrecipes.evaluation.intervals import Estimate, bootstrap_interval, proportion_interval
+from hfrecipes.evaluation.intervals import Estimate, bootstrap_interval, outcome_interval, proportion_interval
 from hfrecipes.evaluation.metrics import TaskMetric
 from hfrecipes.evaluation.refusals import asks_back, refuses
 from hfrecipes.evaluation.task import Answer
@@ -103,7 +103,8 @@ def _grouped(answers: Sequence[Answer], by: str) -> Mapping[str, list[Answer]]:
 
 def _metric_entry(metric: TaskMetric, name: str, answers: Sequence[Answer]) -> dict[str, Any]:
     scores = metric.score_rows([answer.text for answer in answers], [answer.reference for answer in answers])
-    return _entry(name, _estimate(scores, metric.bounded), metric.unit, metric.higher_is_better)
+    estimate = (outcome_interval if metric.bounded else bootstrap_interval)(scores)
+    return _entry(name, estimate, metric.unit, metric.higher_is_better)
 
 
 def _share(name: str, does: Sequence[bool], higher_is_better: bool) -> dict[str, Any]:
@@ -113,10 +114,3 @@ def _share(name: str, does: Sequence[bool], higher_is_better: bool) -> dict[str,
 def _entry(name: str, estimate: Estimate, unit: str, higher_is_better: bool) -> dict[str, Any]:
     figures = {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
     return {"metric": name, **figures, "unit": unit, "higher_is_better": higher_is_better}
-
-
-def _estimate(scores: Sequence[float], bounded: bool) -> Estimate:
-    # The bootstrap of rows that all agree has no width, which would claim certainty.
-    if bounded and set(scores) <= {0.0, 1.0}:
-        return proportion_interval(int(sum(scores)), len(scores))
-    return bootstrap_interval(scores)

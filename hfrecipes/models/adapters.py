@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hfrecipes.models.integrity import ADAPTER_CONFIG, BOTTLENECK_CONFIG, named_at, read_settings, refuse_damaged_model
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -66,6 +68,16 @@ def adapter_base(folder: Path) -> tuple[str, str | None]:
         fix = "merge that adapter into its own base first"
         raise RecipeError(Problem(str(file), f"names the base {base}, which is an adapter itself", fix))
     return str(place) if is_folder_name(base) else base, settings.get("revision")
+
+
+def trained_tokens(settings: Mapping[str, Any]) -> set[int]:
+    """Ids whose rows of the embeddings an adapter trains and holds, by peft's `trainable_token_indices`.
+
+    Args:
+        settings: Of its config.
+    """
+    said = settings.get("trainable_token_indices") or []
+    return {token for ids in said.values() for token in ids} if isinstance(said, dict) else set(said)
 
 
 def _config_of(folder: Path) -> Path:

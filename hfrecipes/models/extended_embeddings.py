@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,8 +14,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+def input_rows(model: Any) -> int:
+    """Rows of a model's input embedding, whatever peft has put around it."""
+    module = model.get_input_embeddings()
+    return getattr(module, "original_module", module).num_embeddings
+
+
 @torch.no_grad()
-def extend_embeddings(model: PreTrainedModel, extension: Extension) -> None:
+def extend_embeddings(model: PreTrainedModel, extension: Extension, *, filled: bool = True) -> None:
     """Gives each new piece the mean of the rows of the old pieces it was spelled in, of the input and of the output.
 
     A model that has read these pieces one after the other so begins near them rather than from noise (Gee et al. 2022,
@@ -25,9 +32,11 @@ def extend_embeddings(model: PreTrainedModel, extension: Extension) -> None:
     Args:
         model: A causal language model, whose config is changed with it. A tied output stays tied.
         extension: What was added to its tokenizer.
+        filled: Whether the matrix is filled up. A base for an adapter is not: who loads the adapter resizes it to the tokenizer.
     """
-    old_rows = model.get_input_embeddings().num_embeddings
-    model.resize_token_embeddings(embedding_rows(extension.entries, old_rows), mean_resizing=False)
+    old_rows = input_rows(model)
+    rows = embedding_rows(extension.entries, old_rows) if filled else max(extension.entries, old_rows)
+    model.resize_token_embeddings(rows, mean_resizing=False)
     seen = set()
     for module in (model.get_input_embeddings(), model.get_output_embeddings()):
         for name in ("weight", "bias"):
@@ -35,6 +44,30 @@ def extend_embeddings(model: PreTrainedModel, extension: Extension) -> None:
             if rows is not None and id(rows) not in seen:
                 seen.add(id(rows))
                 _fill(rows, extension, old_rows)
+
+
+@torch.no_grad()
+def grow_embeddings(model: PreTrainedModel, num_tokens: int, saved_rows: Sequence[int]) -> None:
+    """Gives a base rows for the entries by which its tokenizer was extended before the adapter was trained.
+
+    What is in the rows of these entries comes with the adapter; rows that only fill up the matrix are the mean of the old ones,
+    as in training (`extend_embeddings`).
+
+    Args:
+        model: A base, changed in place where it has too few rows.
+        num_tokens: Entries of the tokenizer.
+        saved_rows: Of matrices in the adapter's file, one of which may be the whole embedding.
+    """
+    old = input_rows(model)
+    if num_tokens <= old:
+        return
+    model.resize_token_embeddings(
+        max([rows for rows in saved_rows if rows >= num_tokens], default=embedding_rows(num_tokens, old)),
+        mean_resizing=False,
+    )
+    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+        if module is not None:
+            module.weight[old:] = module.weight[:old].mean(dim=0, dtype=torch.float32).to(module.weight.dtype)
 
 
 def _fill(rows: torch.Tensor, extension: Extension, old_rows: int) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from hfrecipes.models.extended_embeddings import input_rows
+
 Batch = dict[str, Any]
 
 COLUMNS = ("input_ids", "labels", "position_ids", "seq_lengths")
@@ -43,7 +45,7 @@ class Check:
 
     @classmethod
     def of(cls, model: Any, collator: Any, columns: Collection[str], packed: bool, added: Mapping[str, Any]) -> Check:
-        vocabulary = model.get_input_embeddings().num_embeddings
+        vocabulary = input_rows(model)
         before, other, document = (
             torch.arange(begin, begin + size) % vocabulary
             for begin, size in (

@@ -9,14 +9,16 @@ import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
 from hfrecipes.models import rope_config
+from hfrecipes.models.adapter_patterns import refuse_idle_names
 from hfrecipes.models.adapters import adapter_base, is_adapter, is_bottleneck, refuse_damaged_adapter
 from hfrecipes.models.bottleneck import add_bottlenecks, load_bottleneck
 from hfrecipes.models.config import build_config, config_fields
 from hfrecipes.models.dropout import set_dropout
-from hfrecipes.models.extended_embeddings import extend_embeddings
+from hfrecipes.models.extended_embeddings import extend_embeddings, input_rows
 from hfrecipes.models.foreign_code import code_words
 from hfrecipes.models.freezing import freeze
 from hfrecipes.models.integrity import refuse_damaged_tokenizer
+from hfrecipes.models.new_rows import train_new_rows
 from hfrecipes.models.peft_methods import peft_config
 from hfrecipes.models.pretrained import (
     load_pretrained,
@@ -24,7 +26,7 @@ from hfrecipes.models.pretrained import (
     load_with_adapter,
     refused_loads,
 )
-from hfrecipes.models.recipe_tokenizer import chat_template_of, extension_of, tokenizer_location
+from hfrecipes.models.recipe_tokenizer import chat_template_of, extends, extension_of, tokenizer_location
 from hfrecipes.models.reward import (
     HEAD,
     classifier_from_config,
@@ -72,9 +74,9 @@ def load_model(
     set_seed(recipe.get("training.seed", 42))
     model = _from_config(recipe, tokenizer) if recipe.get("model.config") else _from_pretrained(recipe)
     if extension := extension_of(recipe):
-        extend_embeddings(model, extension)
+        extend_embeddings(model, extension, filled=recipe.get("adapter") is None)
     if recipe.kind == REWARD:
-        separate_pad(tokenizer, model.get_input_embeddings().num_embeddings, recipe.where("model"))
+        separate_pad(tokenizer, input_rows(model), recipe.where("model"))
     _check_vocabulary(recipe, model, tokenizer)
     align_special_tokens(model, tokenizer)
     if not as_it_was:
@@ -109,12 +111,23 @@ def load_tokenizer(location: str, recipe: Recipe) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def adapter_config(recipe: Recipe) -> PeftConfig | None:
-    """The peft config of the recipe's `adapter:` section; None for full training, and for adapters that are not peft's."""
+def adapter_config(recipe: Recipe, model: PreTrainedModel | None = None) -> PeftConfig | None:
+    """The peft config of the recipe's `adapter:` section; None for full training, and for adapters that are not peft's.
+
+    Args:
+        recipe: The recipe.
+        model: What the adapter is put on, for a kind of recipe that may add tokens, whose rows are then trained with it.
+
+    Raises:
+        ValueError: where the rows of added tokens cannot be trained.
+    """
     section = recipe.get("adapter")
     if section is None or section["method"] == BOTTLENECK:
         return None
-    return peft_config(section, str(tokenizer_location(recipe)))
+    config = peft_config(section, str(tokenizer_location(recipe)))
+    if extension := extension_of(recipe):
+        train_new_rows(config, model, extension.ids)
+    return config
 
 
 def load_run_model(run: RunDir) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
@@ -253,6 +266,9 @@ def _choose_trained(recipe: Recipe, model: PreTrainedModel | PeftModel) -> None:
     try:
         if frozen := recipe.get("model.freeze"):
             freeze(model, frozen)
+            if extends(recipe) and not model.get_input_embeddings().weight.requires_grad:
+                raise ValueError("model.freeze keeps the rows of added tokens as they begin: leave the embeddings out")
+        refuse_idle_names(section, model)
         if section.get("method") == BOTTLENECK:
             add_bottlenecks(model, base=base_of(recipe), **{**DEFAULTS[BOTTLENECK], **_without_method(section)})
     except ValueError as error:
@@ -274,7 +290,7 @@ def base_of(recipe: Recipe) -> tuple[str, str | None]:
 
 
 def _check_vocabulary(recipe: Recipe, model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    rows = model.get_input_embeddings().num_embeddings
+    rows = input_rows(model)
     if len(tokenizer) > rows:
         fault = f"the tokenizer has {len(tokenizer)} tokens, the model's embedding {rows} rows"
         raise RecipeError(

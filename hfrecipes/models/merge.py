@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from hfrecipes.models.adapters import is_adapter, is_bottleneck
-from hfrecipes.models.config import embedding_rows
 from hfrecipes.models.integrity import ADAPTER_CONFIG, read_settings
 from hfrecipes.recipe.problem import Problem, RecipeError
 
@@ -108,30 +107,6 @@ def merged_dtype(model: PreTrainedModel) -> torch.dtype:
     settings = getattr(model.config, "quantization_config", None)
     in_four_bits = getattr(settings, "load_in_4bit", False)
     return settings.bnb_4bit_compute_dtype if in_four_bits else model.dtype
-
-
-@torch.no_grad()
-def grow_embeddings(model: PreTrainedModel, num_tokens: int, saved_rows: Sequence[int]) -> None:
-    """Gives a base rows for the entries by which its tokenizer was extended before the adapter was trained.
-
-    What is in the rows of these entries comes with the adapter; rows that only fill up the matrix are the mean of the old ones,
-    as in training (`extend_embeddings`).
-
-    Args:
-        model: A base, changed in place where it has too few rows.
-        num_tokens: Entries of the tokenizer.
-        saved_rows: Of matrices in the adapter's file, one of which may be the whole embedding.
-    """
-    old = model.get_input_embeddings().num_embeddings
-    if num_tokens <= old:
-        return
-    model.resize_token_embeddings(
-        max([rows for rows in saved_rows if rows >= num_tokens], default=embedding_rows(num_tokens, old)),
-        mean_resizing=False,
-    )
-    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
-        if module is not None:
-            module.weight[old:] = module.weight[:old].mean(dim=0, dtype=torch.float32).to(module.weight.dtype)
 
 
 def _untie_changed(base: PreTrainedModel) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 # The network that makes a prompt. peft saves what it makes, which is all that a finished adapter needs: a training that goes
 # on from there would go on with another network (p-tuning), or not load at all (prefixes with a projection).
 PROMPT_NETWORK = "prompt_encoder.safetensors"
+# What of an adapter's config brings rows of embeddings into its file.
+_HOLDING_ROWS = ("trainable_token_indices", "modules_to_save")
 # Methods by peft's name of their type.
 METHOD_OF_TYPE = {
     "LORA": "lora",
@@ -38,6 +43,26 @@ def peft_config(section: dict[str, Any], tokenizer: str | None = None) -> PeftCo
     if method == "prompt" and fields.get("prompt_tuning_init") == "TEXT":
         fields["tokenizer_name_or_path"] = tokenizer
     return getattr(peft, PEFT_CONFIGS[method])(task_type="CAUSAL_LM", **fields)
+
+
+@contextlib.contextmanager
+def embeddings_left_out(model: Any) -> Iterator[None]:
+    """Saves an adapter that trains rows of new tokens without the whole embeddings.
+
+    peft writes these beside it where their number of rows changed; but all that is not in the base is in the trained rows.
+    """
+    configs = getattr(model, "peft_config", {}).values()
+    if not any(getattr(config, word, None) for config in configs for word in _HOLDING_ROWS):
+        yield
+        return
+    before = vars(model).get("save_pretrained")
+    model.save_pretrained = functools.partial(model.save_pretrained, save_embedding_layers=False)
+    try:
+        yield
+    finally:
+        del model.save_pretrained
+        if before is not None:  # a trainer has one of its own around this
+            model.save_pretrained = before
 
 
 def forget_initial_text(model: Any) -> None:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
 
 from hfrecipes.models.adapters import adapter_base, refuse_damaged_adapter
+from hfrecipes.models.extended_embeddings import input_rows
 from hfrecipes.models.foreign_code import refuse_config_code
 from hfrecipes.models.integrity import ADAPTER_WEIGHTS, listed, refuse_damaged_model, tensor_names
+from hfrecipes.models.new_rows import complete_wrappers, needed_rows, settle_rows
 from hfrecipes.recipe.problem import Problem, RecipeError
 
 if TYPE_CHECKING:
@@ -92,8 +94,14 @@ def load_with_adapter(
     name, revision = adapter_base(folder)
     base = loader(name, where, revision=revision)
     with refused_loads(folder, where):
+        if (rows := needed_rows(folder, base)) > input_rows(base):
+            # Tokens were added when the adapter was trained; what is in their rows comes with it.
+            base.resize_token_embeddings(rows, mean_resizing=False)
         model = PeftModel.from_pretrained(base, folder, is_trainable=trainable)
     _refuse_other_tensors(model, folder, where)
+    complete_wrappers(model)
+    if trainable:
+        settle_rows(model)
     return model
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from hfrecipes.models.cpu_packing import keep_unpacked
+from hfrecipes.models.extended_embeddings import input_rows
 
 _TOKENS = 4
 
@@ -19,5 +20,5 @@ def try_forward(model: Any) -> None:
         Exception: whatever the model's forward raises.
     """
     keep_unpacked(model)
-    embeddings = model.get_input_embeddings()
-    model(input_ids=torch.arange(_TOKENS, device=embeddings.weight.device)[None] % embeddings.num_embeddings)
+    device = next(model.get_input_embeddings().parameters()).device
+    model(input_ids=torch.arange(_TOKENS, device=device)[None] % input_rows(model))

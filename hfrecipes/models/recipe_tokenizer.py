@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hfrecipes.data.examples import examples_fingerprint
 from hfrecipes.data.prepare import training_texts
@@ -16,11 +17,12 @@ from hfrecipes.models.integrity import refuse_damaged_tokenizer
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.schema import cache_folder
-from hfrecipes.tokenization.extension import Extension, extend_tokenizer, read_extension
+from hfrecipes.tokenization.extension import Extension, add_special_tokens, extend_tokenizer, read_extension
 from hfrecipes.tokenization.tokenizer import Tokenizer, train_tokenizer
 
 # Raised when training or extending a tokenizer gives another result for the same text.
 EDITION = 2
+_EXTEND = "model.tokenizer.extend"
 # The domain of the sources that an extension is learnt from.
 NEW = "new"
 
@@ -88,8 +90,19 @@ def _as_asked(tokenizer: Tokenizer, recipe: Recipe) -> Tokenizer:
 
 
 def extends(recipe: Recipe) -> bool:
-    """Whether the recipe adds pieces to its model's tokenizer."""
-    return recipe.get("model.tokenizer.extend") is not None
+    """Whether the recipe adds pieces, or tokens that it names, to its model's tokenizer."""
+    return recipe.get(_EXTEND) is not None
+
+
+def names_tokens(recipe: Recipe) -> bool:
+    """Whether the recipe adds tokens that it names, for which nothing has to be read."""
+    return isinstance(recipe.get(_EXTEND), list)
+
+
+def number_added(recipe: Recipe) -> int:
+    """How many entries the recipe adds to its model's tokenizer."""
+    added = recipe.get(_EXTEND, 0)
+    return len(added) if isinstance(added, list) else added
 
 
 def without_extension(recipe: Recipe) -> Recipe:
@@ -111,7 +124,7 @@ def new_sources(recipe: Recipe) -> list[int]:
     found = [index for index, (_, spec) in enumerate(recipe.sources("train")) if spec.get("domain") == NEW]
     if not found:
         fix = f"add domain: {NEW} to the training sources that the pieces are to be learnt from"
-        raise RecipeError(Problem(recipe.where("model.tokenizer.extend"), "there is nothing to learn pieces from", fix))
+        raise RecipeError(Problem(recipe.where(_EXTEND), "there is nothing to learn pieces from", fix))
     return found
 
 
@@ -122,17 +135,26 @@ def _training(recipe: Recipe) -> Callable[[Path], object]:
 
 def _extending(recipe: Recipe) -> Callable[[Path], object]:
     base, _ = obtain_tokenizer(without_extension(recipe))
-    count, where = recipe.get("model.tokenizer.extend"), recipe.where("model.tokenizer.extend")
+    count, where = recipe.get(_EXTEND), recipe.where(_EXTEND)
+    if names_tokens(recipe):
+        return lambda draft: add_special_tokens(base, count, draft, where)
     texts = training_texts(recipe, new_sources(recipe))
     return lambda draft: extend_tokenizer(base, texts, count, draft, where)
 
 
 def _fingerprint(recipe: Recipe) -> str:
     """Of everything that a trained or extended tokenizer depends on: the text, the size, the way, what is extended."""
+    if names_tokens(recipe):
+        parts = {"edition": EDITION, "tokenizer": recipe.get("model.tokenizer")}
+        return _hash({**parts, "base": obtain_tokenizer(without_extension(recipe))[0].fingerprint})
     opened = zip(recipe.sources("train"), open_sources(recipe, "train"), strict=True)
     sources = [examples_fingerprint(recipe, spec, source, recipe.where(key)) for (key, spec), source in opened]
     parts = {"edition": EDITION, "tokenizer": recipe.get("model.tokenizer"), "sources": sources}
     if extends(recipe):
         parts["base"] = obtain_tokenizer(without_extension(recipe))[0].fingerprint
         parts["sources"] = [sources[index] for index in new_sources(recipe)]
+    return _hash(parts)
+
+
+def _hash(parts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]

@@ -79,10 +79,21 @@ def compute_of(
         per_token = replace(per_token, forward=(4 if mismatched else 2) * per_token.forward)
     if rollouts := rollout_plan(recipe, split_batch(recipe, hardware, world_size)):
         per_token = policy_flops(recipe, per_token, rollouts)
+    return on_devices(per_token.model * tokens, per_token.hardware * tokens, hardware, world_size)
+
+
+def on_devices(model_flops: float, hardware_flops: float, hardware: Hardware, world_size: int) -> Compute:
+    """How long so many operations take.
+
+    Args:
+        model_flops: What the mathematics asks for.
+        hardware_flops: That, and what is computed again.
+        hardware: The device.
+        world_size: Processes, one device each.
+    """
     device = recognise(hardware)
     peak, source = (device.peak_flops, device.source) if device else (None, None)
     if hardware.device == "cpu":
         peak, source = measured_flops(), "a matrix product measured on this machine"
-    total = per_token.model * tokens
-    hours = None if peak is None else flops.device_hours(total, peak, DEFAULT_UTILISATION) / world_size
-    return Compute(total, per_token.hardware * tokens, peak, source, DEFAULT_UTILISATION, hours)
+    hours = None if peak is None else flops.device_hours(model_flops, peak, DEFAULT_UTILISATION) / world_size
+    return Compute(model_flops, hardware_flops, peak, source, DEFAULT_UTILISATION, hours)

@@ -11,7 +11,14 @@ from typing import Any
 
 from hfrecipes.data.formats import example_texts
 from hfrecipes.data.mixture.schedule import SourceSize
-from hfrecipes.models.recipe_tokenizer import extends, obtain_tokenizer, tokenizer_location, without_extension
+from hfrecipes.models.recipe_tokenizer import (
+    extends,
+    names_tokens,
+    number_added,
+    obtain_tokenizer,
+    tokenizer_location,
+    without_extension,
+)
 from hfrecipes.plan.sample import SampledSource, encode_sample, sample_examples, sample_sources, tokenize_sample
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -94,13 +101,24 @@ def estimate_counts(recipe: Recipe, tokenizer_of: Recipe | None = None) -> DataC
         tokenizer = plan_tokenizer(owner)
     except OfflineError as error:
         return DataCounts(None, None, vocab_size=size, problems=unchecked(error))
-    added = owner.get("model.tokenizer.extend", 0) if extends(owner) and ready_tokenizer(owner) is None else 0
+    added = number_added(owner) if extends(owner) and ready_tokenizer(owner) is None else 0
     counts = estimate_sampled(recipe, sampled, tokenizer, size or tokenizer.vocab_size + added)
     if not added:
         return counts
     fault, fix = "tokens are counted before pieces are added to the tokenizer", "`hfrecipes data preview` adds them"
     problem = Problem(recipe.where("model.tokenizer.extend"), fault, fix, "unchecked")
     return replace(counts, problems=(*counts.problems, problem))
+
+
+def vocabulary_size(recipe: Recipe) -> int | None:
+    """Entries of the recipe's tokenizer as it will be; None where it is out of reach."""
+    if size := _stated_vocabulary(recipe):
+        return size
+    try:
+        added = number_added(recipe) if extends(recipe) and ready_tokenizer(recipe) is None else 0
+        return plan_tokenizer(recipe).vocab_size + added
+    except OfflineError:
+        return None
 
 
 def unchecked(error: RecipeError) -> tuple[Problem, ...]:
@@ -132,6 +150,8 @@ def ready_tokenizer(recipe: Recipe) -> Tokenizer | None:
     Raises:
         RecipeError: where it can neither be loaded nor fetched.
     """
+    if names_tokens(recipe):
+        return obtain_tokenizer(recipe)[0]
     location = tokenizer_location(recipe)
     if isinstance(recipe.get("model.tokenizer"), dict):
         return Tokenizer.load(str(location)) if Path(location).is_dir() else None

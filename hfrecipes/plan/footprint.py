@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hfrecipes.models.recipe_tokenizer import extends
 from hfrecipes.objectives.settings import mtp_settings
 from hfrecipes.plan import memory
 from hfrecipes.plan.parameters import ParameterCount
@@ -82,6 +83,7 @@ def footprint(
         "gradient buckets": states.gradients if world_size > 1 else 0.0,
         "activations": _activations(recipe, shape, counts, tokens, batch, element_bytes),
         "logits": _logits(recipe, shape, tokens, element_bytes),
+        **_of_new_rows(recipe, shape),
     }
     saved = counts.trainable * _trained_bytes(recipe) if recipe.get("adapter") else states.weights
     model = saved + _TOKENIZER_BYTES * shape.vocab_size + _SMALL_FILES_BYTES
@@ -135,6 +137,14 @@ def _of_policy(
         "rollout": rollout_bytes(recipe, shape, rollouts, row_tokens, world_size, element_bytes),
         "rewards": reward_bytes(recipe)[0],
     }
+
+
+def _of_new_rows(recipe: Recipe, shape: ModelShape) -> dict[str, float]:
+    """What peft takes to train rows of new tokens beside LoRA: a copy of the output matrix with them, and its gradient."""
+    adapter = recipe.get("adapter") or {}
+    if not adapter.get("trainable_token_indices") and not (adapter.get("method") == "lora" and extends(recipe)):
+        return {}
+    return {"new tokens": 2.0 * shape.vocab_size * shape.hidden_size * _dtype_bytes(recipe)}
 
 
 def _quantized_bits(recipe: Recipe) -> float:

@@ -6,10 +6,11 @@ import copy
 import json
 from typing import Any
 
-from hfrecipes.models.adapters import adapter_base
+from hfrecipes.models.adapters import adapter_base, trained_tokens
 from hfrecipes.models.config import build_config, config_fields, embedding_rows
+from hfrecipes.models.integrity import read_settings
 from hfrecipes.models.peft_methods import METHOD_OF_TYPE
-from hfrecipes.models.recipe_tokenizer import extends
+from hfrecipes.models.recipe_tokenizer import extends, number_added
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 
@@ -19,6 +20,7 @@ _COUNTED_WORDS = (
     *("r", "target_modules", "modules_to_save", "rank_pattern", "use_dora", "bias", "target_parameters"),
     *("exclude_modules", "layers_to_transform", "layers_pattern", "feedforward_modules", "num_virtual_tokens"),
     *("prefix_projection", "encoder_reparameterization_type", "encoder_hidden_size", "encoder_num_layers"),
+    "trainable_token_indices",
 )
 
 
@@ -38,7 +40,11 @@ def planned_config(recipe: Recipe, vocab_size: int | None) -> Any:
     name = recipe.get("model.name_or_path")
     local = recipe.find_file(name)
     if (local / _ADAPTER).is_file() and not (local / "config.json").is_file():
-        return _from_pretrained(recipe, *adapter_base(local))
+        config = _from_pretrained(recipe, *adapter_base(local))
+        tokens = trained_tokens(read_settings(local / _ADAPTER))
+        if isinstance(config, Problem) or max(tokens, default=-1) < config.get_text_config().vocab_size:
+            return config
+        return _resized(config, max(tokens) + 1)
     config = _from_pretrained(recipe, str(local) if local.exists() else name, recipe.get("model.revision"))
     return with_new_rows(recipe, config, vocab_size)
 
@@ -47,10 +53,22 @@ def with_new_rows(recipe: Recipe, config: Any, vocab_size: int | None) -> Any:
     """The config of a starting model, where it is known, with rows for what a recipe adds to its tokenizer."""
     if config is None or isinstance(config, Problem) or vocab_size is None or not extends(recipe):
         return config
-    extended = copy.deepcopy(config)
-    text = extended.get_text_config()
-    text.vocab_size = embedding_rows(vocab_size, text.vocab_size)
-    return extended
+    rows = config.get_text_config().vocab_size
+    # As in a run: a base for an adapter is not filled up.
+    return _resized(config, max(vocab_size, rows) if recipe.get("adapter") else embedding_rows(vocab_size, rows))
+
+
+def _resized(config: Any, rows: int) -> Any:
+    resized = copy.deepcopy(config)
+    resized.get_text_config().vocab_size = rows
+    return resized
+
+
+def new_token_ids(recipe: Recipe, vocab_size: int | None) -> range | None:
+    """Ids that a recipe adds to its model's tokenizer, which are the last ones; None where it adds none."""
+    if vocab_size is None or not extends(recipe):
+        return None
+    return range(vocab_size - number_added(recipe), vocab_size)
 
 
 def trained_adapter(recipe: Recipe) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from hfrecipes.models.config import build_config
 from hfrecipes.models.freezing import freeze
+from hfrecipes.models.new_rows import train_new_rows
 from hfrecipes.models.peft_methods import peft_config
 from hfrecipes.objectives.settings import MTPSettings
 from hfrecipes.plan.shape import model_shape
@@ -80,6 +81,7 @@ def count_parameters(
     quantization: dict[str, Any] | None = None,
     heads: MTPSettings | None = None,
     frozen: dict[str, Any] | None = None,
+    new_tokens: range | None = None,
 ) -> ParameterCount:
     """Counts a causal language model, with its adapter, without loading or drawing a weight.
 
@@ -89,6 +91,7 @@ def count_parameters(
         quantization: The recipe's `quantization` section.
         heads: Those of multi-token prediction, which stay whole beside an adapter.
         frozen: The recipe's `model.freeze` section.
+        new_tokens: Ids of tokens that are new to the model, whose rows are trained beside an adapter.
 
     Raises:
         ValueError: where transformers or peft cannot build this model or adapter.
@@ -109,7 +112,7 @@ def count_parameters(
         if quantization:
             model.requires_grad_(False)  # bitsandbytes' weights have no gradients
         if adapter:
-            model = _with_adapter(model, adapter)
+            model = _with_adapter(model, adapter, new_tokens)
         if heads:
             model.get_submodule(_heads_of(model)).requires_grad_(True)
     passes = heads.num_future_tokens if heads else 1
@@ -148,7 +151,7 @@ def _on_meta_device() -> Iterator[None]:
         yield
 
 
-def _with_adapter(model: Any, adapter: dict[str, Any]) -> Any:
+def _with_adapter(model: Any, adapter: dict[str, Any], new_tokens: range | None) -> Any:
     from peft import get_peft_model
 
     if adapter["method"] == BOTTLENECK:
@@ -160,7 +163,10 @@ def _with_adapter(model: Any, adapter: dict[str, Any]) -> Any:
     fields = {name: value for name, value in adapter.items() if name not in _STARTS}
     if adapter["method"] == "lora":
         fields = {"init_lora_weights": False, "exclude_modules": ".*mtp_heads.*", **fields}
-    return get_peft_model(model, peft_config(fields))
+    config = peft_config(fields)
+    if new_tokens is not None:
+        train_new_rows(config, model, new_tokens)
+    return get_peft_model(model, config)
 
 
 def _quantized(model: Any, quantization: dict[str, Any] | None) -> set[int]:
@@ -243,8 +249,8 @@ def _multiplies(entry: _Entry, output_weight: Any) -> bool:
     """Whether this parameter meets every token in a matrix product; the frozen twin of a copied module meets none."""
     if ".original_module." in entry.name or "lora_embedding_A" in entry.name or entry.name.endswith("bias"):
         return False
-    if "ia3_" in entry.name or "prompt_encoder." in entry.name:
-        # Vectors that scale, and a network that runs once a step.
+    if any(part in entry.name for part in ("ia3_", "prompt_encoder.", "trainable_tokens_delta")):
+        # Vectors that scale, a network that runs once a step, and rows that stand in for some of a matrix that is counted.
         return False
     return entry.parameter is output_weight or (entry.parameter.dim() >= 2 and not _is_lookup(entry))
 

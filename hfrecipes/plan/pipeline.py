@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hfrecipes.models.recipe_tokenizer import extends
-from hfrecipes.plan.counts import estimate_counts
+from hfrecipes.models.recipe_tokenizer import extends, number_added
+from hfrecipes.plan.counts import DataCounts, estimate_counts, vocabulary_size
 from hfrecipes.plan.model import planned_config, with_new_rows
 from hfrecipes.plan.plan import Plan, make_plan
 from hfrecipes.recipe.hardware import Hardware
@@ -73,12 +73,23 @@ def plan_pipeline(pipeline: Recipe, hardware: Hardware, world_size: int = 1) -> 
             recipe = recipe.replace(adapter=start.recipe.get("adapter"))  # it is trained further
         # What is to be extended is not there yet: the tokenizer that it is made from reads in its place.
         reader = start.reader if start and (extends(recipe) or not recipe.get("model.tokenizer")) else recipe
-        data = estimate_counts(recipe, tokenizer_of=reader)
-        entries = data.vocab_size and data.vocab_size + recipe.get("model.tokenizer.extend", 0)
+        data = _promised_counts(recipe, reader, folder) or estimate_counts(recipe, tokenizer_of=reader)
+        entries = data.vocab_size and data.vocab_size + number_added(recipe)
         config = with_new_rows(recipe, start.config, entries) if start else planned_config(recipe, data.vocab_size)
         known = None if isinstance(config, Problem) else config
         planned[step.name] = _Planned(recipe, make_plan(recipe, hardware, world_size, data, known), known, reader)
     return PipelinePlan(pipeline.name, tuple((name, entry.plan) for name, entry in planned.items()))
+
+
+def _promised_counts(recipe: Recipe, reader: Recipe, folder: Path) -> DataCounts | None:
+    """The counts of data that an earlier step will write: none, but for the size of the vocabulary; None for other data."""
+    paths = [Path(spec["path"]) for _, spec in recipe.sources("train") if spec.get("path")]
+    written = [path for path in paths if path.is_relative_to(folder) and not path.exists()]
+    if not written:
+        return None
+    fault = f"rows cannot be counted: an earlier step will write {written[0].name}"
+    problem = Problem(recipe.where("data.train"), fault, "plan the step alone once it is there", "unchecked")
+    return DataCounts(None, None, vocab_size=vocabulary_size(reader), problems=(problem,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,13 @@ from typing import Any
 from hfrecipes.data.mixture.schedule import MixtureSchedule
 from hfrecipes.objectives.settings import mtp_settings
 from hfrecipes.plan.advice import heads_problems, memory_problems
+from hfrecipes.plan.answers import answers_figures
 from hfrecipes.plan.compute import Compute, compute_of
 from hfrecipes.plan.counts import DataCounts, estimate_counts
 from hfrecipes.plan.disk import DiskNeed, disk_need
 from hfrecipes.plan.footprint import Footprint, footprint
 from hfrecipes.plan.mixture import mixture_facts, plan_schedule
-from hfrecipes.plan.model import planned_config, trained_adapter
+from hfrecipes.plan.model import new_token_ids, planned_config, trained_adapter
 from hfrecipes.plan.parameters import ParameterCount, count_parameters
 from hfrecipes.plan.policy import rollout_plan
 from hfrecipes.plan.run_length import longest_row, mean_row, passes, planned_steps, tokens_read
@@ -27,6 +28,7 @@ from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import BatchSplit, resolve, split_batch
+from hfrecipes.recipe.source_list import SAMPLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,8 @@ def make_plan(
         RecipeError: where the batch cannot be divided, or transformers or peft refuses the model or adapter.
     """
     said, recipe = recipe, resolve(recipe, hardware, world_size)
+    if recipe.kind == SAMPLE:
+        return _plan_answers(recipe, hardware, data_counts, config)
     if adapter := trained_adapter(recipe):
         recipe = recipe.replace(adapter=adapter)
     batch = split_batch(recipe, hardware, world_size)
@@ -150,7 +154,7 @@ def make_plan(
     if isinstance(config, Problem):
         problems.append(config)
     else:
-        counts, shape = _counted(recipe, config), model_shape(config)
+        counts, shape = _counted(recipe, config, new_token_ids(recipe, data.vocab_size)), model_shape(config)
         problems += heads_problems(recipe, counts)
     row_tokens, rollouts = longest_row(recipe, shape), rollout_plan(recipe, batch)
     if counts and shape:
@@ -187,6 +191,14 @@ def make_plan(
     )
 
 
+def _plan_answers(recipe: Recipe, hardware: Hardware, counts: DataCounts | None, config: Any) -> Plan:
+    data = counts or estimate_counts(recipe)
+    config, adapter = config or planned_config(recipe, data.vocab_size), trained_adapter(recipe)
+    words = _model_words(recipe.replace(adapter=adapter) if adapter else recipe)
+    figures = answers_figures(recipe, hardware, data, config, adapter)
+    return Plan(name=recipe.name, kind=recipe.kind, model=words, hardware=hardware, world_size=1, **figures)
+
+
 def _unknown(recipe: Recipe, steps: int | None, compute: Compute | None, hardware: Hardware) -> list[Problem]:
     problems = []
     if steps is None:
@@ -198,10 +210,11 @@ def _unknown(recipe: Recipe, steps: int | None, compute: Compute | None, hardwar
     return problems
 
 
-def _counted(recipe: Recipe, config: Any) -> ParameterCount:
+def _counted(recipe: Recipe, config: Any, new_tokens: range | None) -> ParameterCount:
     adapter, quantization = recipe.get("adapter"), recipe.get("quantization")
+    heads, frozen = mtp_settings(recipe), recipe.get("model.freeze")
     try:
-        return count_parameters(config, adapter, quantization, mtp_settings(recipe), recipe.get("model.freeze"))
+        return count_parameters(config, adapter, quantization, heads, frozen, new_tokens)
     except Exception as error:  # whatever transformers or peft finds amiss, in whichever type
         section = "adapter" if adapter else "model.freeze" if recipe.get("model.freeze") else "model"
         problem = Problem(recipe.where(section), f"cannot be built: {error}", f"correct the {section} section")

@@ -15,7 +15,7 @@ from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem
 from hfrecipes.recipe.resolve import NUM_MINI_BATCHES, NUM_PPO_EPOCHS, BatchSplit
 from hfrecipes.recipe.rundir import RunDir
-from hfrecipes.recipe.source_list import GROUPED, PROMPTED
+from hfrecipes.recipe.source_list import GROUPED, PROMPTED, SAMPLE
 
 # PPOConfig's own defaults; a test holds the two together.
 FORWARD_BATCH, VALUE = 64, "head"
@@ -64,7 +64,7 @@ def rollout_plan(recipe: Recipe, batch: BatchSplit) -> RolloutPlan | None:
     """How the policy of a recipe learns; None for kinds that learn from rows as they are."""
     if recipe.kind in GROUPED:
         return _group_plan(recipe, batch)
-    if recipe.kind not in PROMPTED:
+    if recipe.kind not in PROMPTED or recipe.kind == SAMPLE:
         return None
     passes = recipe.get("training.num_ppo_epochs", NUM_PPO_EPOCHS)
     minibatches = recipe.get("training.num_mini_batches", NUM_MINI_BATCHES)

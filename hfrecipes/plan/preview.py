@@ -15,7 +15,7 @@ from rich.text import Text
 from hfrecipes.data.encode import IGNORED
 from hfrecipes.data.formats import example_texts
 from hfrecipes.data.packing import pack_documents
-from hfrecipes.data.settings import pack_settings
+from hfrecipes.data.settings import leaves_out_long_rows, pack_settings
 from hfrecipes.plan.sample import SampledSource, encode_sample, sample_examples, tokenize_sample
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.secrets import redact
@@ -65,6 +65,7 @@ class SourcePreview:
         truncated_rows: Rows of the sample that were cut.
         dropped_rows: Those of them that lost all that carries loss; training leaves them out.
         prompts: Whether rows are prompts, whose answers the training draws.
+        leaves_out: Whether sequences that are too long are left out whole, rather than cut.
     """
 
     source: str
@@ -75,6 +76,7 @@ class SourcePreview:
     truncated_rows: int
     dropped_rows: int = 0
     prompts: bool = False
+    leaves_out: bool = False
 
 
 def preview_sources(
@@ -118,6 +120,7 @@ def _preview_examples(recipe: Recipe, sampled: SampledSource, tokenizer: Tokeniz
         truncated_rows=sum(result.truncated_tokens > 0 for result in encoded),
         dropped_rows=len(encoded) - len(kept),
         prompts=recipe.kind in PROMPTED,
+        leaves_out=leaves_out_long_rows(recipe.kind),
     )
 
 
@@ -183,7 +186,8 @@ def print_previews(console: Console, previews: Sequence[SourcePreview], max_leng
         console.print(Text.assemble("What the model sees. ", legend, "; the others are context."))
     for preview in previews:
         for row in preview.rows:
-            cut = f", {row.truncated_tokens:,} cut off" if row.truncated_tokens else ""
+            fate = "left out, being too long" if preview.leaves_out else "cut off"
+            cut = f", {row.truncated_tokens:,} {fate}" if row.truncated_tokens else ""
             loss = "" if preview.prompts else f", {row.supervised_share:.0%} carry loss"
             share = f"{len(row.tokens):,} tokens{loss}{cut}"
             console.print(f"\n[bold]{escape(_shown(row.where))}[/bold] ({share})", highlight=False)
@@ -235,7 +239,8 @@ def _summary(preview: SourcePreview, max_length: int | None) -> str:
     share += "prompts" if preview.prompts else f"{preview.supervised_share:.1%} of the tokens carry loss"
     cut = ""
     if max_length is not None:
-        cut = f"; {preview.truncated_rows} rows are longer than {max_length:,} tokens"
+        what = "have sequences that are left out, being longer" if preview.leaves_out else "are longer"
+        cut = f"; {preview.truncated_rows} rows {what} than {max_length:,} tokens"
         cut += f" and lose {preview.truncated_share:.1%} of all tokens" if preview.truncated_rows else ""
         cut += f"; {preview.dropped_rows} of them keep nothing to learn from" if preview.dropped_rows else ""
     return f"{share}{cut} (sample of {preview.sampled} rows)"

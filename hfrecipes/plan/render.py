@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hfrecipes.data.settings import leaves_out_long_rows
 from hfrecipes.plan.flops import pf_s_days
 from hfrecipes.plan.mixture import mixture_words
 from hfrecipes.plan.mixture_table import print_mixture
@@ -15,7 +16,7 @@ from hfrecipes.plan.pipeline import PipelinePlan
 from hfrecipes.plan.plan import Plan
 from hfrecipes.plan.units import count, duration, gib
 from hfrecipes.recipe.problem import Problem
-from hfrecipes.recipe.source_list import PROMPTED
+from hfrecipes.recipe.source_list import PROMPTED, SAMPLE
 
 _MARKS = {"error": "[bold red]✗[/]", "warning": "[bold yellow]![/]", "unchecked": "[cyan]?[/]"}
 
@@ -61,14 +62,22 @@ def plan_lines(plan: Plan) -> list[tuple[str, str]]:
         ("Model", _model(plan)),
         ("Data", _data(plan)),
         *([("Mixture", mixture_words(plan.mixture))] if plan.mixture else []),
-        ("Batch", _batch(plan)),
-        ("Training", _training(plan)),
+        *_work(plan),
         ("Compute", _compute(plan)),
         ("Time", _time(plan)),
         ("Memory", _memory(plan)),
-        ("Disk", _disk(plan)),
+        *([] if plan.kind == SAMPLE else [("Disk", _disk(plan))]),
     ]
     return [(name, words or "unknown, see below") for name, words in lines]
+
+
+def _work(plan: Plan) -> list[tuple[str, str]]:
+    """What is done with the rows: steps of a training, or answers that are drawn."""
+    if plan.kind != SAMPLE:
+        return [("Batch", _batch(plan)), ("Training", _training(plan))]
+    about = "≈ " if plan.estimated else ""
+    tokens = "" if plan.tokens is None else f", at most {about}{count(plan.tokens)} tokens with their prompts"
+    return [("Answers", f"{plan.batch.micro_batch_size} at a time{tokens}")]
 
 
 def _model(plan: Plan) -> str:
@@ -78,7 +87,7 @@ def _model(plan: Plan) -> str:
     words = [f"{count(counts.total)} parameters"]
     if counts.active < counts.total:
         words.append(f"{count(counts.active)} active")
-    if counts.trainable < counts.total:
+    if counts.trainable < counts.total and plan.kind != SAMPLE:
         words.append(f"{count(counts.trainable)} trained ({counts.trainable / counts.total:.2%})")
     parts = ", ".join(f"{name} {count(size)}" for name, size in counts.by_part.items())
     return ", ".join(words) + f": {parts}"
@@ -95,7 +104,8 @@ def _data(plan: Plan) -> str:
     if plan.kind not in PROMPTED and data.supervised_tokens is not None and data.supervised_tokens < data.tokens:
         words.append(f"{about}{data.supervised_tokens / data.tokens:.0%} of them carry loss")
     if data.truncated_tokens:
-        words.append(f"{about}{data.truncated_tokens / (data.tokens + data.truncated_tokens):.1%} cut off")
+        fate = "left out, being too long" if leaves_out_long_rows(plan.kind) else "cut off"
+        words.append(f"{about}{data.truncated_tokens / (data.tokens + data.truncated_tokens):.1%} {fate}")
     if data.kinds and data.supervised_tokens:
         shares = (f"{kind} {tokens / data.supervised_tokens:.0%}" for kind, tokens in data.kinds.items())
         words.append(f"{about}of these {', '.join(shares)}")
@@ -147,7 +157,8 @@ def _time(plan: Plan) -> str:
     compute = plan.compute
     rate = f"{compute.utilisation:.0%} of {compute.peak_flops / 1e12:,.3g} TFLOP/s"
     devices = f"{plan.world_size} × {plan.hardware.name}"
-    return f"≈ {duration(compute.hours)} of training on {devices}, at {rate} ({compute.peak_source})"
+    work = "answering" if plan.kind == SAMPLE else "training"
+    return f"≈ {duration(compute.hours)} of {work} on {devices}, at {rate} ({compute.peak_source})"
 
 
 def _memory(plan: Plan) -> str:

@@ -18,9 +18,9 @@ Fault = tuple[int, str, str]
 _ONLY_MEASURED = "a card may only say what the run measured"
 _AGAIN = "render the card again"
 
-# A number that begins a word, as in `1,234`, `1.23M` and `3 min`, or a dash where there is none. Numbers within names and in
-# code are part of the words.
-_FIGURE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)|(?<![\w/.:@-])\d[\d,]*(?:\.\d+)?(?:e-?\d+)?|—")
+# A number that begins a word, as in `1,234`, `1.23M`, `-0.5` and `3 min`, or a dash where there is none. Numbers within names
+# and in code are part of the words.
+_FIGURE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)|(?<![\w/.:@+-])[+-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?|—")
 
 
 def wrong_figures(lines: list[Line], facts: dict[str, Any]) -> Iterator[Fault]:

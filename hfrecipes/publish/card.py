@@ -8,7 +8,9 @@ from typing import Any
 
 from hfrecipes.objectives.settings import MTPSettings
 from hfrecipes.publish import cleaning_tables, continued, decoding, rewards, tables
+from hfrecipes.publish.answers import is_answers, render_answers_card
 from hfrecipes.publish.citation import citation
+from hfrecipes.publish.comparisons import COMPARISONS_FIGURES, comparisons_table, seeds_headlines
 from hfrecipes.publish.escaping import Bold, code_span, inline_text
 from hfrecipes.publish.evaluations import TUNED, EvaluationRow, evaluation_models, evaluation_rows
 from hfrecipes.publish.figures import count, dig, duration, is_number, short
@@ -59,6 +61,8 @@ def render_card(
     """
     if is_folds(facts):
         return render_folds_card(facts)
+    if is_answers(facts):
+        return render_answers_card(facts)
     name = name_of(facts)
     return render_template(
         "model_card.md.jinja",
@@ -82,6 +86,9 @@ def render_card(
         curve=score_sentence(metrics) or _loss_curve(metrics),
         plan=[tables.PLAN_COLUMNS, *tables.plan_rows(facts)],
         evaluation=evaluation_table(facts),
+        first_head=bool(_at_once(facts)),
+        comparisons=comparisons_table(facts),
+        comparisons_figures=COMPARISONS_FIGURES,
         needles=needle_rows(facts),
         margins=rewards.margin_table(facts),
         margin_figures=rewards.MARGIN_FIGURES,
@@ -93,7 +100,7 @@ def render_card(
         task_groups_figures=groups_figures(groups_table(facts)),
         changes=continued.changes_table(facts),
         changes_figures=continued.CHANGES_FIGURES,
-        new_pieces=continued.tokenizer_sentence(facts),
+        new_pieces=continued.tokenizer_sentence(facts, code_span),
         compression=continued.compression_table(facts),
         compression_figures=continued.COMPRESSION_FIGURES,
         samples=_samples(facts),
@@ -160,6 +167,7 @@ def _headlines(facts: dict[str, Any]) -> list[str]:
             against = ", ".join(f"{inline_text(model)} {measured.text}" for model, measured in row.baselines.items())
             measured = f"**{row.by_model[TUNED].text}** ({against}; n = {row.n})"
             lines.append(f"{inline_text(row.title)} on {code_span(row.dataset)}: {measured}")
+    lines += seeds_headlines(facts)
     tokens, seconds = dig(facts, "training.tokens"), dig(facts, "training.wall_seconds")
     if is_number(tokens) and is_number(seconds) and tables.hardware_name(facts):
         hardware = inline_text(tables.hardware_name(facts))
@@ -207,6 +215,7 @@ def _snippet(facts: dict[str, Any], base_model: str | None) -> dict[str, Any]:
         "prompt": repr(_short_prompt(facts) or ("Once upon a time" if pretrained else "What is a language model?")),
         "base": base_on_hub(facts, base_model),
         "base_revision": revision if is_adapter(facts) and not base_model else None,
+        "embedding_rows": dig(facts, "tokenizer.embedding_rows") if is_adapter(facts) else None,
     }
 
 

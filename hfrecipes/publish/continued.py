@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hfrecipes.publish import curves
@@ -12,6 +12,12 @@ from hfrecipes.publish.figures import DASH, count, dig, is_number, number
 from hfrecipes.publish.svg import Point, Series
 from hfrecipes.publish.tables import Rows
 
+# Tokens that are named in a sentence.
+_NAMED = 16
+_TRAINED_ROWS = {
+    "new": "Their rows of the embeddings are trained, and lie in the adapter; all other rows are those of the base.",
+    "all": "The embeddings are trained whole, new rows and old.",
+}
 # Places of the columns of figures.
 CHANGES_FIGURES = (2, 3, 4)
 COMPRESSION_FIGURES = (2, 3, 4, 5)
@@ -50,12 +56,21 @@ def compression_table(facts: dict[str, Any]) -> Rows:
     return [["Data set", "Domain", *figures], *rows]
 
 
-def tokenizer_sentence(facts: dict[str, Any]) -> str:
-    """What was added to the tokenizer; empty where nothing was."""
+def tokenizer_sentence(facts: dict[str, Any], spell: Callable[[str], str] = str) -> str:
+    """What was added to the tokenizer, and which rows of the embeddings were trained for it; empty where nothing was.
+
+    Args:
+        facts: The contents of run.json.
+        spell: How a token is written where the sentence will stand.
+    """
     added, entries = dig(facts, "tokenizer.added"), dig(facts, "tokenizer.entries")
     if not (is_number(added) and is_number(entries)):
         return ""
-    return f"{count(added)} pieces were added to the tokenizer of the starting model, which then has {count(entries)}."
+    tokens = [spell(str(token)) for token in dig(facts, "tokenizer.tokens") or []]
+    named = f" ({', '.join(tokens[:_NAMED])}{' …' if len(tokens) > _NAMED else ''})" if tokens else ""
+    what = f"{count(added)} {'special tokens' if tokens else 'pieces'}{named}"
+    added_to = f"{what} were added to the tokenizer of the starting model, which then has {count(entries)}."
+    return f"{added_to} {_TRAINED_ROWS.get(str(dig(facts, 'tokenizer.trained')), '')}".strip()
 
 
 def domain_series(facts: dict[str, Any], metrics: curves.Log) -> list[Series]:

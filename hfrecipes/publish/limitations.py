@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from hfrecipes.publish.comparisons import varies_over_seeds
 from hfrecipes.publish.escaping import code_span, inline_text
 from hfrecipes.publish.evaluations import EvaluationRow, evaluation_rows
 from hfrecipes.publish.figures import count, dig, is_number, short
@@ -161,6 +162,8 @@ def _by_evaluation(facts: dict[str, Any]) -> list[str]:
 def _by_seed(facts: dict[str, Any]) -> str:
     seed = dig(facts, "recipe.training.seed")
     which = f" (seed {seed})" if is_number(seed) else ""
+    if varies_over_seeds(facts):
+        return f"All figures but those of the comparison over seeds come from one run{which}; other seeds give others."
     return f"All figures come from one run{which}; their variation between seeds was not measured."
 
 

@@ -8,7 +8,9 @@ from typing import Any
 from markupsafe import Markup
 
 from hfrecipes.publish import cleaning_tables, continued, curves, decoding, tables
+from hfrecipes.publish.answers import FIGURE_COLUMNS, answers_lead, counts_sentence, figures_table, is_answers
 from hfrecipes.publish.compare import evaluation_groups, figure_rows, recipe_differences
+from hfrecipes.publish.comparisons import COMPARISONS_FIGURES, comparisons_table
 from hfrecipes.publish.evaluations import TUNED, evaluation_rows
 from hfrecipes.publish.figures import count, dig, duration, is_number, number, scientific, short, size
 from hfrecipes.publish.folds import figure_columns, fold_runs, fold_table, is_folds
@@ -66,7 +68,9 @@ def _render(runs: list[RunDir], facts: list[dict[str, Any]], heading: str, folds
         data_columns=tables.DATA_COLUMNS,
         plan_columns=tables.PLAN_COLUMNS,
         cleaning_figures=cleaning_tables.CLEANING_FIGURES,
+        answers_figures=FIGURE_COLUMNS,
         changes_figures=continued.CHANGES_FIGURES,
+        comparisons_figures=COMPARISONS_FIGURES,
         overfitting_figures=OVERFITTING_FIGURES,
         decoding_figures=decoding.DECODING_FIGURES,
         compression_figures=continued.COMPRESSION_FIGURES,
@@ -105,7 +109,11 @@ def _run_view(name: str, facts: dict[str, Any], log: curves.Log) -> dict[str, An
         "name": name,
         "status": str(facts.get("status") or "unknown"),
         "kind": str(facts.get("kind") or ""),
-        "lead": f"{tables.parameters_text(facts)}{architecture} {'reward' if is_reward(facts) else 'language'} model, {origin}",
+        "lead": answers_lead(facts)
+        if is_answers(facts)
+        else f"{tables.parameters_text(facts)}{architecture} {'reward' if is_reward(facts) else 'language'} model, {origin}",
+        "counts": counts_sentence(facts),
+        "answers": figures_table(facts),
         "when": _when(facts),
         "data": tables.data_rows(facts),
         "kinds": tables.kinds_rows(facts),
@@ -115,6 +123,7 @@ def _run_view(name: str, facts: dict[str, Any], log: curves.Log) -> dict[str, An
         "augmentation": cleaning_tables.augmentation_rows(facts),
         "task_groups": groups_table(facts),
         "task_groups_figures": groups_figures(groups_table(facts)),
+        "comparisons": comparisons_table(facts),
         "changes": continued.changes_table(facts),
         "new_pieces": continued.tokenizer_sentence(facts),
         "compression": continued.compression_table(facts),

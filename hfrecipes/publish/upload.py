@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hfrecipes.models.integrity import refuse_damaged_model, tensor_names
+from hfrecipes.publish.answers import is_answers
 from hfrecipes.publish.card import render_card
 from hfrecipes.publish.lint import lint_card
 from hfrecipes.publish.modelfiles import RECORDS, WEIGHTS, choose_model_files, model_file_content
@@ -63,6 +64,7 @@ def plan_upload(run: RunDir, repo_id: str | None = None, base_model: str | None 
             adapter whose base is not on the Hub. Names every such file.
     """
     facts = facts_of(run)
+    _refuse_answers(run, facts)
     _refuse_unfinished(run, facts)
     _refuse_bad_names(repo_id, base_model)
     if run.model.is_dir():
@@ -85,6 +87,12 @@ def plan_upload(run: RunDir, repo_id: str | None = None, base_model: str | None 
 def left_out(run: RunDir) -> list[tuple[Path, str]]:
     """The files of `model/` that a publication leaves where they are, with the reason."""
     return choose_model_files(run)[1]
+
+
+def _refuse_answers(run: RunDir, facts: dict[str, Any]) -> None:
+    if is_answers(facts):
+        fix = f"push it as a data set: hf upload USER/NAME {run.path} --repo-type dataset"
+        raise RecipeError(Problem(str(run.path), "holds answers, and no model", fix))
 
 
 def _refuse_unfinished(run: RunDir, facts: dict[str, Any]) -> None:

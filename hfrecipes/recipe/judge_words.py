@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hfrecipes.recipe.problem import Problem, RecipeError
-from hfrecipes.recipe.reward_words import FUNCTION, MODEL
+from hfrecipes.recipe.reward_words import FUNCTION, MODEL, word_problems
 from hfrecipes.recipe.section_words import words
-from hfrecipes.recipe.validate import nearest
+from hfrecipes.recipe.words import FROM_PRETRAINED
 
 if TYPE_CHECKING:
     from hfrecipes.recipe.loader import Recipe
@@ -34,7 +34,7 @@ JUDGES: dict[str, Any] = {
                 "description": "Instead: module:name of a function of prompts, first and second answers, asked in both orders.",
             },
             "revision": {"type": "string", "description": "The commit of a model on the Hub."},
-            "dtype": {"type": "string", "description": "Of a model's weights."},
+            "dtype": {**FROM_PRETRAINED["dtype"], "description": "Of a model's weights."},
         },
     },
 }
@@ -57,7 +57,7 @@ def judge_specs(recipe: Recipe) -> list[dict[str, Any]]:
     Raises:
         RecipeError: with all that is wrong with their words, but for those that functions have.
     """
-    if not recipe.get(WIN_RATE):
+    if recipe.get(WIN_RATE) is None:
         return []
     specs = recipe.get(f"{WIN_RATE}.judges") or []
     problems = [problem for place in range(len(specs)) for problem in _problems(recipe, f"{WIN_RATE}.judges.{place}")]
@@ -85,9 +85,4 @@ def _problems(recipe: Recipe, key: str) -> list[Problem]:
     if not isinstance(spec[named[0]], str):
         return [Problem(where, f"{key}.{named[0]} is {spec[named[0]]!r}", "it is a string")]
     known = _OF_MODELS if named == [MODEL] else (COMPARE,) if named == [COMPARE] else None
-    found = []
-    for word in (word for word in spec if known and word not in known):
-        guess = nearest(word, known)
-        fix = f"did you mean {guess}?" if guess else f"known here: {', '.join(known)}"
-        found.append(Problem(recipe.where(f"{key}.{word}"), f"{key}.{word} is not a known key", fix))
-    return found
+    return word_problems(recipe, key, known) if known else []

@@ -95,12 +95,23 @@ def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Reci
     Raises:
         RecipeError: with every problem of words at once.
     """
+    return check_words(*read_recipe(path_or_name, overrides))
+
+
+def read_recipe(
+    path_or_name: str | Path, overrides: Sequence[str] = ()
+) -> tuple[dict[str, Any], Path, dict[Keys, int], dict[Keys, str]]:
+    """The values of a recipe with its overrides, none of them checked; its file, their lines, and what the overrides set.
+
+    Raises:
+        RecipeError: where there is no such recipe, it is no YAML, or an override leads nowhere.
+    """
     path = find_recipe(path_or_name)
     values, lines = read_yaml(path)
     if not isinstance(values, dict):
         raise RecipeError(Problem(str(path), "holds no recipe", "begin with kind: pretrain, sft or pipeline"))
     said = apply_overrides(values, overrides)
-    return check_words(values, path, lines, said)
+    return values, path, lines, said
 
 
 def check_words(
@@ -125,9 +136,7 @@ def check_words(
         fix = f"did you mean {guess}?" if guess else f"it is one of {', '.join(KINDS)}"
         fault = f"kind is {kind!r}, which it cannot be" if kind else "kind is missing"
         raise RecipeError(Problem(where(("kind",)), fault, fix))
-    schema = load_schema()
-    problems = validate(values, {"$ref": f"#/$defs/{kind}"}, schema, where)
-    problems += _scheduler_problems(values, schema, where)
+    problems = schema_problems(values, where)
     if any(problem.severity == "error" for problem in problems):
         raise RecipeError([problem for problem in problems if problem.severity == "error"])
     name = values.get("name") or path.stem
@@ -135,6 +144,18 @@ def check_words(
         raise RecipeError(problem)
     _name_sources(values, where)
     return Recipe(kind, name, path, values, lines, said, tuple(problems))
+
+
+def schema_problems(values: dict[str, Any], where: Callable[[Keys], str]) -> list[Problem]:
+    """The words of a recipe held against the schema of its kind.
+
+    Args:
+        values: With a `kind` that there is.
+        where: From keys to a place that the user can open.
+    """
+    schema = load_schema()
+    problems = validate(values, {"$ref": f"#/$defs/{values['kind']}"}, schema, where)
+    return problems + _scheduler_problems(values, schema, where)
 
 
 def _name_sources(values: dict[str, Any], where: Callable[[Keys], str]) -> None:
@@ -215,10 +236,11 @@ def _is_number(part: str) -> bool:
 
 
 def locate(keys: Keys, path: Path, lines: dict[Keys, int], said: dict[Keys, str]) -> str:
-    """The place of the innermost part of `keys` that was said somewhere."""
+    """The place of the innermost part of `keys` that was said somewhere; lines below an override are of what it replaced."""
     for end in range(len(keys), -1, -1):
         if keys[:end] in said:
             return f"override {said[keys[:end]]}"
+    for end in range(len(keys), -1, -1):
         if keys[:end] in lines:
             return f"{path}:{lines[keys[:end]]}"
     return str(path)
@@ -258,7 +280,8 @@ def _scheduler_problems(values: dict[str, Any], schema: dict[str, Any], where: A
     training = values.get("training")
     if not isinstance(training, dict) or not isinstance(training.get("lr_scheduler_kwargs"), dict):
         return []
-    words = schema["$defs"]["schedulers"].get(training.get("lr_scheduler_type", "linear"))
+    name = training.get("lr_scheduler_type", "linear")
+    words = schema["$defs"]["schedulers"].get(name) if isinstance(name, str) else None
     return (
         validate(training["lr_scheduler_kwargs"], words, schema, where, ("training", "lr_scheduler_kwargs"))
         if words

@@ -9,13 +9,14 @@ from typing import Any
 
 from hfrecipes.recipe.loader import Recipe, check_words, find_recipe, locate, set_value, split_key
 from hfrecipes.recipe.problem import Problem, RecipeError
-from hfrecipes.recipe.rundir import RunDir
+from hfrecipes.recipe.rundir import ANSWER_FILES, RunDir
+from hfrecipes.recipe.source_list import SAMPLE
 from hfrecipes.recipe.validate import nearest
 from hfrecipes.recipe.yaml_reader import dotted, read_yaml
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 # What a step can name of an earlier one; each is a path inside that step's run directory.
-OUTPUTS = {"model": "model", "run": ".", "card": "README.md"}
+OUTPUTS = {"model": "model", "run": ".", "card": "README.md", **ANSWER_FILES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +152,24 @@ class _Expansion:
             return variables[text]
         parts = text.split(".")
         if len(parts) != 3 or parts[0] != "steps" or parts[2] not in OUTPUTS:
-            self._fault(keys, f"${{{text}}} refers to nothing", "write ${steps.NAME.model}, .run or .card, or ${round}")
+            fix = f"write ${{steps.NAME.model}}, {', '.join(f'.{name}' for name in OUTPUTS if name != 'model')}, or ${{round}}"
+            self._fault(keys, f"${{{text}}} refers to nothing", fix)
         elif parts[1] not in self.latest:
             guess = nearest(parts[1], self.latest)
             fix = f"did you mean {guess}?" if guess else f"earlier steps: {', '.join(self.latest) or 'none'}"
             self._fault(keys, f"${{{text}}}: no earlier step is named {parts[1]}", fix)
         else:
+            self._output(parts[2], self.latest[parts[1]], text, keys)
             uses.append(self.latest[parts[1]])
             return str(RunDir(self.run_dir / self.latest[parts[1]]).path / OUTPUTS[parts[2]])
         return ""
+
+    def _output(self, output: str, step: str, text: str, keys: tuple) -> None:
+        """Answers that were drawn are no model, and no other step writes them."""
+        kind = next(each.recipe.kind for each in self.steps if each.name == step)
+        if (output in ANSWER_FILES) != (kind == SAMPLE) and output not in ("run", "card"):
+            gives = f"{' and '.join(f'.{name}' for name in ANSWER_FILES)}" if kind == SAMPLE else ".model"
+            self._fault(keys, f"${{{text}}}: a step of kind: {kind} makes none", f"it has {gives}")
 
     def _where(self, keys: tuple) -> str:
         return locate(keys, self.pipeline.path, self.pipeline.lines, self.pipeline.overrides)

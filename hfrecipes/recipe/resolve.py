@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hfrecipes.recipe.adapter_words import DEFAULTS, FULL, RATES, virtual_tokens
+from hfrecipes.recipe.drawing_words import drawing_of
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
-from hfrecipes.recipe.source_list import PROMPTED
+from hfrecipes.recipe.source_list import PROMPTED, SAMPLE
 
 # The micro-batch where a recipe says only the global batch: transformers' own default.
 DEFAULT_MICRO_BATCH = 8
@@ -42,6 +43,8 @@ def resolve(recipe: Recipe, hardware: Hardware, world_size: int = 1) -> Recipe:
     Raises:
         RecipeError: where the global batch cannot be divided as asked.
     """
+    if recipe.kind == SAMPLE:
+        return _resolve_answers(recipe, hardware)
     split = split_batch(recipe, hardware, world_size)
     training: dict[str, Any] = dict(recipe.get("training", {}))
     training.pop("gradient_accumulation_steps", None)
@@ -59,6 +62,16 @@ def resolve(recipe: Recipe, hardware: Hardware, world_size: int = 1) -> Recipe:
     if recipe.kind == "pretrain":
         changes["data"] = dict(recipe.values["data"])
         _fill(changes["data"], {"context_length": default_context(recipe), "document_mask": True})
+    return recipe.replace(**changes)
+
+
+def _resolve_answers(recipe: Recipe, hardware: Hardware) -> Recipe:
+    """Nothing is trained, so that weights may stand in half precision wherever that is worth having."""
+    model = dict(recipe.get("model", {}))
+    _fill(model, {"dtype": "bfloat16" if hardware.bf16 else "float32"})
+    changes: dict[str, Any] = {"model": model, "name": recipe.name, "generation": asdict(drawing_of(recipe))}
+    if recipe.get("quantization"):
+        changes["quantization"] = _quantization(recipe, hardware)
     return recipe.replace(**changes)
 
 

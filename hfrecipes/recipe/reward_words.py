@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from hfrecipes.recipe.problem import Problem, RecipeError
-from hfrecipes.recipe.validate import nearest
+from hfrecipes.recipe.validate import LARGEST, nearest, validate
+from hfrecipes.recipe.words import FROM_PRETRAINED
+from hfrecipes.recipe.yaml_reader import dotted
 
 if TYPE_CHECKING:
     from hfrecipes.recipe.loader import Recipe
@@ -29,7 +32,7 @@ REWARDS: dict[str, Any] = {
             MODEL: {"type": "string", "description": "Instead: a reward model, as a folder, a run's, or a Hub id."},
             WEIGHT: {"type": "number", "description": "What it counts. Default: 1."},
             "revision": {"type": "string", "description": "The commit of a model on the Hub."},
-            "dtype": {"type": "string", "description": "Of a model's weights."},
+            "dtype": {**FROM_PRETRAINED["dtype"], "description": "Of a model's weights."},
         },
     },
 }
@@ -68,14 +71,30 @@ def _problems(recipe: Recipe, place: int) -> list[Problem]:
     if not isinstance(spec[named[0]], str):
         found.append(Problem(where, f"{key}.{named[0]} is {spec[named[0]]!r}", "it is a string"))
     weight = spec.get(WEIGHT, 1.0)
-    if not isinstance(weight, Real) or isinstance(weight, bool) or weight != weight or abs(weight) == float("inf"):
-        found.append(Problem(recipe.where(f"{key}.{WEIGHT}"), f"{key}.{WEIGHT} is {weight!r}", "it is a finite number"))
+    if not isinstance(weight, Real) or isinstance(weight, bool) or not abs(weight) < LARGEST:
+        fix = f"it is a number below {LARGEST:.2g} in size, such as 1.0"
+        found.append(Problem(recipe.where(f"{key}.{WEIGHT}"), f"{key}.{WEIGHT} is {weight!r}", fix))
     elif weight == 0:
         fault = f"{key}.{WEIGHT} is 0, so that it counts nothing"
         found.append(Problem(recipe.where(f"{key}.{WEIGHT}"), fault, "remove the reward"))
-    if named == [MODEL]:
-        for word in (word for word in spec if word not in _OF_MODELS):
-            guess = nearest(word, _OF_MODELS)
-            fix = f"did you mean {guess}?" if guess else f"known here: {', '.join(_OF_MODELS)}"
-            found.append(Problem(recipe.where(f"{key}.{word}"), f"{key}.{word} is not a known key", fix))
+    return found + word_problems(recipe, key, _OF_MODELS) if named == [MODEL] else found
+
+
+def word_problems(recipe: Recipe, key: str, known: Collection[str]) -> list[Problem]:
+    """What is wrong with the words beside a model that scores: unknown ones, and those of `from_pretrained`.
+
+    Args:
+        recipe: The recipe.
+        key: The model's entry in it.
+        known: The words that it may have.
+    """
+    found = []
+    for word, value in recipe.get(key).items():
+        place = f"{key}.{word}"
+        if word not in known:
+            guess = nearest(word, known)
+            fix = f"did you mean {guess}?" if guess else f"known here: {', '.join(known)}"
+            found.append(Problem(recipe.where(place), f"{place} is not a known key", fix))
+        elif word in FROM_PRETRAINED and value is not None:
+            found += validate(value, FROM_PRETRAINED[word], {}, lambda keys: recipe.where(dotted(keys)), (place,))
     return found

@@ -19,8 +19,11 @@ _SHAPES: dict[str, type] = {
     **dict.fromkeys(("recipe", "versions", "hardware", "model", "training", "plan", "published"), dict),
     **dict.fromkeys(("fingerprint", "marks"), dict),
     **dict.fromkeys(("data", "evaluations", "samples", "warnings", "steps", "command", "sessions", "needles"), list),
+    "comparisons": list,
 }
-_ROWS = ("data", "evaluations", "samples", "steps", "sessions", "needles")
+_ROWS = ("data", "evaluations", "samples", "steps", "sessions", "needles", "comparisons")
+# What a run of `kind: sample` leaves in place of a model, by what a pipeline calls it.
+ANSWER_FILES = {"pairs": "pairs.jsonl", "rankings": "rankings.jsonl"}
 # What the counters of the libraries can hold.
 _MOST_STEPS = 2**63
 _DAMAGED = "remove it and say --resume: it is written anew from the last checkpoint"
@@ -48,12 +51,28 @@ class RunDir:
         return self.path / "metrics.jsonl"
 
     @property
+    def row_losses(self) -> Path:
+        return self.path / "row-losses.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
     @property
     def model(self) -> Path:
         return self.path / "model"
+
+    @property
+    def answers(self) -> Path:
+        return self.path / "answers.jsonl"
+
+    @property
+    def pairs(self) -> Path:
+        return self.path / ANSWER_FILES["pairs"]
+
+    @property
+    def rankings(self) -> Path:
+        return self.path / ANSWER_FILES["rankings"]
 
     @property
     def card(self) -> Path:

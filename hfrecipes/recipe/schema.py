@@ -29,12 +29,12 @@ from hfrecipes.recipe.regularization_words import DropoutWords, OptimizerWords
 from hfrecipes.recipe.reward_words import REWARDS
 from hfrecipes.recipe.rundir import write_atomically
 from hfrecipes.recipe.sections import KINDS, OUR_SECTIONS, REQUIRED_SECTIONS, Step, TokenizerTraining
-from hfrecipes.recipe.source_list import PROMPTED
+from hfrecipes.recipe.source_list import PROMPTED, SAMPLE
 
 # The libraries whose classes the schema is read from.
 LIBRARIES = ("transformers", "trl", "peft")
 # Raised when the making of the schema changes, so that cached ones are made anew.
-EDITION = 29
+EDITION = 35
 SHIPPED = Path(__file__).with_name("schema.json")
 
 
@@ -146,6 +146,9 @@ def _kind_schema(kind: str) -> Schema:
     if kind == "pretrain":
         # Random or full weights are trained; an adapter on them is a later kind of recipe.
         del properties["quantization"], properties["adapter"]
+    if kind == SAMPLE:
+        # Nothing is trained: a new adapter would answer as its base does.
+        del properties["training"], properties["optimizer"], properties["adapter"]
     if kind in PROMPTED:
         properties["rewards"] = {"$ref": "#/$defs/rewards"}
     properties |= {name: _or_null(dataclass_schema(section)) for name, section in OUR_SECTIONS[kind].items()}

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from hfrecipes.recipe.augmentation import METHODS
 from hfrecipes.recipe.cleaning import RULES
+from hfrecipes.recipe.drawing_words import GenerationWords, PairWords
 from hfrecipes.recipe.judge_words import WinRateWords
 from hfrecipes.recipe.long_context_words import GateWords, NeedleWords
 from hfrecipes.recipe.mixture_words import Mixture
@@ -14,7 +15,7 @@ from hfrecipes.recipe.section_words import words
 from hfrecipes.recipe.source_words import Source
 from hfrecipes.recipe.split_words import Splits
 
-Kind = Literal["pretrain", "sft", "reward", "dpo", "kto", "orpo", "ppo", "grpo", "rloo", "pipeline"]
+Kind = Literal["pretrain", "sft", "reward", "dpo", "kto", "orpo", "ppo", "grpo", "rloo", "sample", "pipeline"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 
@@ -23,9 +24,16 @@ class TokenizerTraining:
     vocab_size: int | None = words(
         "Entries of a byte-level BPE that is trained on the training data; 260 are the bytes themselves.", minimum=260
     )
-    extend: int | None = words(
-        "Instead: pieces that the model's own tokenizer gets besides, learnt from the sources with domain: new.",
-        minimum=1,
+    extend: int | list[str] | None = words(
+        "Instead: pieces that the model's own tokenizer gets besides, learnt from the sources with domain: new; or special "
+        "tokens as they are written, such as ['<|im_start|>', '<|im_end|>'].",
+        shape={
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                {"type": "null"},
+            ]
+        },
     )
 
 
@@ -50,6 +58,14 @@ class Data:
         chosen_by=("method", METHODS),
     )
     augment_seed: int | None = words("Chooses which rows get a copy, and which. Default: 0.")
+
+
+@dataclass(kw_only=True, slots=True)
+class PromptData:
+    train: list[Source] | None = words("The prompts that are answered.")
+    splits: Splits | None = words(
+        "How local rows are dealt to train, validation and test. Default: 90, 5 and 5 % by a hash."
+    )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -109,8 +125,12 @@ class Evaluation:
     task: Task | None = words("A task that the model is scored on by generating.")
     samples: int | None = words("Generated samples kept for the card and the report. Default: 4.", minimum=0)
     compare_base: bool | None = words("Measure the starting model in the same way. Default: true where there is one.")
-    compare_runs: list[str] | None = words(
-        "Folders of finished runs whose figures on the same held-out data stand beside this one's: [runs/NAME]."
+    compare_runs: list[str] | dict[str, list[str]] | None = words(
+        "Folders of finished runs to compare with on the same held-out data: [runs/NAME, …], each by itself, or by name the runs "
+        "of one recipe with different seeds: {NAME: [runs/A, runs/B]}."
+    )
+    other_seeds: list[str] | None = words(
+        "Folders of finished runs of this very recipe with other seeds: what compare_runs compares is then told over all of them."
     )
     batch_size: int | None = words("Rows measured at once. Default: 16.", minimum=1)
     needle: NeedleWords | None = words("A sentence hidden in a long text, by length and depth: is it found?")
@@ -187,6 +207,7 @@ OUR_SECTIONS: dict[str, dict[str, type]] = {
     "ppo": {"data": Data, "evaluation": PolicyEvaluation, "publish": Publish},
     "grpo": {"data": Data, "evaluation": PolicyEvaluation, "publish": Publish},
     "rloo": {"data": Data, "evaluation": PolicyEvaluation, "publish": Publish},
+    "sample": {"data": PromptData, "generation": GenerationWords, "pairs": PairWords, "publish": Publish},
     "pipeline": {},
 }
 REQUIRED_SECTIONS: dict[str, tuple[str, ...]] = {
@@ -199,5 +220,6 @@ REQUIRED_SECTIONS: dict[str, tuple[str, ...]] = {
     "ppo": ("model", "rewards", "data", "training"),
     "grpo": ("model", "rewards", "data", "training"),
     "rloo": ("model", "rewards", "data", "training"),
+    "sample": ("model", "rewards", "data"),
     "pipeline": ("steps",),
 }

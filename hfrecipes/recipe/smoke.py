@@ -11,7 +11,7 @@ from hfrecipes.recipe.loader import Recipe, check_words
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.regularization_words import DECAY_GROUPS
 from hfrecipes.recipe.schema import load_schema
-from hfrecipes.recipe.source_list import GROUPED, PROMPTED, sources_of
+from hfrecipes.recipe.source_list import GROUPED, PROMPTED, SAMPLE, sources_of
 
 STEPS = 2
 ROWS = 24
@@ -87,7 +87,10 @@ def shrink(recipe: Recipe) -> Recipe:
             # Names, too, are those of the large model.
             kept = [word for word in recipe.get("optimizer.no_decay") if word in DECAY_GROUPS]
             values["optimizer"] = {"no_decay": kept}
-    values["training"] = _tiny_training(recipe)
+    if recipe.kind == SAMPLE:
+        values["generation"] = {**recipe.get("generation", {}), "num_return_sequences": 2, "max_new_tokens": 16}
+    else:
+        values["training"] = _tiny_training(recipe)
     if recipe.get("rewards"):
         values["rewards"] = [_tiny_reward(spec) for spec in recipe.get("rewards")]
     if recipe.get("objective"):
@@ -137,6 +140,7 @@ def _tiny_model(recipe: Recipe) -> dict[str, Any]:
         kept["freeze"] = {"all_but_last": 1}
     return {
         "config": {"model_type": model_type, **config},
+        # Random weights have a row for each entry already.
         "tokenizer": {"vocab_size": VOCABULARY},
         **{key: value for key, value in kept.items() if value is not None},
     }
@@ -146,7 +150,9 @@ def _with_few_pieces(recipe: Recipe) -> dict[str, Any]:
     """The model as it is; of what is added to its tokenizer, as much as a few rows hold."""
     model = recipe.get("model")
     added = recipe.get("model.tokenizer.extend")
-    return model if added is None else {**model, "tokenizer": {"extend": min(added, PIECES)}}
+    if isinstance(added, int):
+        return {**model, "tokenizer": {"extend": min(added, PIECES)}}
+    return model
 
 
 def _keep_domains(recipe: Recipe, data: dict[str, Any]) -> None:
@@ -241,7 +247,8 @@ def _tiny_judge(spec: dict[str, Any]) -> dict[str, Any]:
 def _tiny_evaluation(recipe: Recipe) -> dict[str, Any]:
     evaluation = {**recipe.get("evaluation", {}), "samples": 1, "batch_size": 4}
     # What other runs measured is of other data.
-    evaluation.pop("compare_runs", None)
+    for word in ("compare_runs", "other_seeds"):
+        evaluation.pop(word, None)
     if recipe.kind in PROMPTED:
         evaluation["num_prompts"] = 4
     if evaluation.get("task"):

@@ -14,8 +14,10 @@ ROLES = ("train", "eval", "test")
 COMPARING = ("reward", "dpo", "orpo")
 # Kinds that learn from answers that are good or not, each by itself.
 LABELLED = ("kto",)
-# Kinds that learn from what the model itself answers to prompts.
-PROMPTED = ("ppo", "grpo", "rloo")
+# Answers prompts, scores what it said, and learns nothing.
+SAMPLE = "sample"
+# Kinds whose rows are prompts that the model itself answers; all others of them learn from what they say.
+PROMPTED = ("ppo", "grpo", "rloo", SAMPLE)
 # Those of them that compare several answers to the same prompt.
 GROUPED = ("grpo", "rloo")
 

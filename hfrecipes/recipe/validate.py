@@ -30,7 +30,7 @@ _NAMES = {
     "object": "a mapping",
 }
 # No count of a recipe comes near what 64 bits can hold, and no library beneath takes more.
-_LARGEST = 2**63
+LARGEST = 2**63
 # More choices than this are not listed in full; the nearest one is named.
 _LISTED = 12
 
@@ -169,7 +169,7 @@ class _Validator:
         model_type = value.get("model_type")
         if model_type is None:
             return [self._fault(keys, f"{dotted(keys)} names no model_type", "add one, such as model_type: llama")]
-        if model_type not in configs:
+        if not isinstance(model_type, str) or model_type not in configs:
             return self._choice(model_type, [name for name in configs if name], (*keys, "model_type"))
         properties = {"model_type": {}, **configs[""], **configs[model_type]}
         fields = {key: item for key, item in value.items() if key != "model_type"}
@@ -178,11 +178,14 @@ class _Validator:
     def _in_range(self, value: float, schema: Schema, keys: Keys) -> list[Problem]:
         if isinstance(value, float) and not math.isfinite(value):
             return [self._fault(keys, f"{dotted(keys)} is {value}", "it is a finite number")]
-        if abs(value) >= _LARGEST:
-            return [self._fault(keys, f"{dotted(keys)} is {_shown(value)}", f"it is below {_LARGEST:.2g} in size")]
+        if abs(value) >= LARGEST:
+            return [self._fault(keys, f"{dotted(keys)} is {_shown(value)}", f"it is below {LARGEST:.2g} in size")]
         above = schema.get("exclusiveMinimum")
         if above is not None and value <= above:
             return [self._fault(keys, f"{dotted(keys)} is {value}", f"it is more than {above}")]
+        below = schema.get("exclusiveMaximum")
+        if below is not None and value >= below:
+            return [self._fault(keys, f"{dotted(keys)} is {value}", f"it is less than {below}")]
         low, high = schema.get("minimum"), schema.get("maximum")
         if (low is None or value >= low) and (high is None or value <= high):
             return []

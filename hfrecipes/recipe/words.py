@@ -105,6 +105,9 @@ _COUNT, _POSITIVE = {"type": "integer", "minimum": 1}, {"type": "number", "exclu
 _COUNT_OR_NULL = {"type": ["integer", "null"], "minimum": 1}
 _AT_LEAST_0, _SHARE = {"type": "number", "minimum": 0}, {"type": "number", "minimum": 0, "maximum": 1}
 _AT_LEAST_0_OR_NULL = {"type": ["number", "null"], "minimum": 0}
+_POSITIVE_OR_NULL = {"type": ["number", "null"], "exclusiveMinimum": 0}
+_PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
+_MULTIPLE = {"anyOf": [_COUNT_OR_NULL, {"enum": ["auto"]}]}
 # Divided by less, logits leave the range of single precision.
 _TEMPERATURE = {"type": "number", "minimum": 1e-3}
 
@@ -121,8 +124,22 @@ _GROUPS: dict[str, dict[str, Any]] = {
     "min_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
     "top_k": {"type": "integer", "minimum": 0},
     "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+    **dict.fromkeys(("vllm_max_model_length", "num_completions_to_print"), _COUNT_OR_NULL),
+    "pad_to_multiple_of": _MULTIPLE,
+    "epsilon_high": _AT_LEAST_0_OR_NULL,
+    "vllm_tensor_parallel_size": _COUNT,
+    **dict.fromkeys(("vllm_server_port", "vllm_group_port"), _PORT),
+    "vllm_server_timeout": _POSITIVE,
+    "vllm_gpu_memory_utilization": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+}
+_OF_GRPO: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("delta", "off_policy_mask_threshold"), _POSITIVE_OR_NULL),
+    **dict.fromkeys(("sapo_temperature_neg", "sapo_temperature_pos"), _POSITIVE),
+    **dict.fromkeys(("vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg", "vespo_lambda_neg"), _POSITIVE),
+    "top_entropy_quantile": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
 }
 
+_DEBUG = ["underflow_overflow", "tpu_metrics_debug"]
 # Fields whose hint is wider than what is accepted.
 SCHEMAS: dict[str, dict[str, dict[str, Any]]] = {
     "PPOConfig": {
@@ -136,22 +153,27 @@ SCHEMAS: dict[str, dict[str, dict[str, Any]]] = {
         **dict.fromkeys(("kl_coef", "vf_coef"), _AT_LEAST_0),
         **dict.fromkeys(("missing_eos_penalty", "value_learning_rate"), _AT_LEAST_0_OR_NULL),
         **dict.fromkeys(("gamma", "lam", "top_p"), _SHARE),
+        "top_k": {"type": "integer", "minimum": 0},
     },
     "KTOConfig": dict.fromkeys(("beta", "desirable_weight", "undesirable_weight"), _AT_LEAST_0),
     "ORPOConfig": {"beta": _AT_LEAST_0},
     "RewardConfig": {"center_rewards_coefficient": _AT_LEAST_0_OR_NULL},
-    "RecipeGRPOConfig": _GROUPS,
+    "RecipeGRPOConfig": {**_GROUPS, **_OF_GRPO},
     "RecipeRLOOConfig": _GROUPS,
     "DPOConfig": {
         "loss_type": {"anyOf": [{"enum": DPO_LOSSES}, {"type": "array", "items": {"enum": DPO_LOSSES}}]},
-        "beta": _POSITIVE,
+        "loss_weights": {"type": ["array", "null"], "items": _AT_LEAST_0},
+        **dict.fromkeys(("beta", "discopop_tau"), _POSITIVE),
+        # 1 is DPO, 0 leaves out what the longer answer has beyond the shorter one (Liu et al. 2024, arXiv:2409.06411).
+        "ld_alpha": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
         # From a half on, the rejected answer is preferred.
         "label_smoothing": {"type": "number", "minimum": 0, "maximum": 0.49},
     },
-    "SFTConfig": {"pad_to_multiple_of": {"anyOf": [{"type": ["integer", "null"], "minimum": 1}, {"enum": ["auto"]}]}},
+    "SFTConfig": {"pad_to_multiple_of": _MULTIPLE},
     # -1 is transformers' word for "by epochs"; any other number below 1 would be taken for it.
     "TrainingArguments": {
         "max_steps": {"anyOf": [{"type": "integer", "minimum": 1}, {"enum": [-1]}]},
+        "debug": {"anyOf": [{"enum": ["", *_DEBUG]}, {"type": "array", "items": {"enum": _DEBUG}}]},
         "optim_args": {"type": ["string", "null"], "pattern": r"^\s*\w+=[^,=]+(,\s*\w+=[^,=]+)*$"},
     },
     "LoraConfig": {
@@ -188,9 +210,10 @@ RANGES: dict[str, dict[str, float]] = {
     "learning_rate": {"minimum": 0},
     "weight_decay": {"minimum": 0},
     "max_grad_norm": {"minimum": 0},
-    "adam_beta1": {"minimum": 0, "maximum": 1},
-    "adam_beta2": {"minimum": 0, "maximum": 1},
-    "adam_epsilon": {"minimum": 0},
+    "adam_beta1": {"minimum": 0, "exclusiveMaximum": 1},
+    "adam_beta2": {"minimum": 0, "exclusiveMaximum": 1},
+    # A gradient of 0 is divided by it.
+    "adam_epsilon": {"exclusiveMinimum": 0},
     "num_train_epochs": {"minimum": 0},
     "warmup_steps": {"minimum": 0},
     "label_smoothing_factor": {"minimum": 0, "maximum": 1},
@@ -206,6 +229,11 @@ RANGES: dict[str, dict[str, float]] = {
     "eval_steps": {"exclusiveMinimum": 0},
     "logging_steps": {"exclusiveMinimum": 0},
     "eval_delay": {"minimum": 0},
+    "router_aux_loss_coef": {"minimum": 0},
+    "torch_empty_cache_steps": {"minimum": 1},
+    "precompute_ref_batch_size": {"minimum": 1},
+    "ddp_bucket_cap_mb": {"minimum": 1},
+    "ddp_timeout": {"minimum": 1},
     "neftune_noise_alpha": {"minimum": 0},
     "dataloader_prefetch_factor": {"minimum": 1},
     "lora_alpha": {"minimum": 1},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +54,33 @@ def load_reward(spec: str | dict[str, Any], where: str, folder: Path | None = No
 
 def _check_words(named: Callable[..., Any], dotted: str, words: dict[str, Any], where: str) -> None:
     try:
-        parameters = inspect.signature(named).parameters.values()
+        signature = inspect.signature(named)
     except ValueError:  # of some that are written in C it is not known
         return
+    if problems := word_problems(signature, isinstance(named, type), dotted, words, where):
+        raise RecipeError(problems)
+
+
+def word_problems(
+    signature: inspect.Signature, is_class: bool, dotted: str, words: Collection[str], where: str
+) -> list[Problem]:
+    """What is wrong with the words beside a function or class that a recipe names as a reward.
+
+    Args:
+        signature: Of the function, or of what builds the class.
+        is_class: Which of the two it is.
+        dotted: Its name.
+        words: What stands beside it.
+        where: The place in the recipe.
+    """
+    parameters = signature.parameters.values()
     known = [each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
-    problems = []
-    if words and not isinstance(named, type) and _COMPLETIONS in known:
+    if not is_class and not words:
+        return []  # a reward itself
+    if words and not is_class and _COMPLETIONS in known:
         fault = f"{dotted} is a reward itself, which takes no words, and {', '.join(words)} stands beside it"
-        raise RecipeError(Problem(where, fault, "remove it, or name a class or a function that makes a reward"))
+        return [Problem(where, fault, "remove it, or name a class or a function that makes a reward")]
+    problems = []
     if not any(each.kind is each.VAR_KEYWORD for each in parameters):
         for word in (word for word in words if word not in known):
             guess = nearest(word, known)
@@ -70,5 +89,4 @@ def _check_words(named: Callable[..., Any], dotted: str, words: dict[str, Any], 
     for each in parameters:
         if each.name in known and each.default is each.empty and each.name not in words:
             problems.append(Problem(where, f"{dotted} needs {each.name}", f"write {each.name} beside {NAME}"))
-    if problems:
-        raise RecipeError(problems)
+    return problems

@@ -23,6 +23,7 @@ from hfrecipes.data.gate import refuse_unusable_rows
 from hfrecipes.data.mixture.schedule import MixtureSchedule, SourceSize
 from hfrecipes.data.prepare import Prepared, prepare
 from hfrecipes.data.settings import packing_word
+from hfrecipes.models.extended_embeddings import input_rows
 from hfrecipes.models.leakage import LeakageError, check_no_leakage
 from hfrecipes.models.load import load_model, load_tokenizer
 from hfrecipes.models.probe import try_forward
@@ -250,7 +251,7 @@ class Assembly:
         trainer.refuse_poisoned_weights(f"{self.recipe.where('model')}: before the first step,")
 
     def _refuse_unusable_rows(self, trainer: Any) -> None:
-        embeddings = trainer.model.get_input_embeddings().num_embeddings
+        embeddings = input_rows(trainer.model)
         refuse_unusable_rows(trainer.train_dataset, embeddings, self.recipe.where("data.train"), "the training rows")
         for name, rows in self.prepared.eval.items():
             refuse_unusable_rows(rows, embeddings, self.recipe.where("data.eval"), name)

@@ -12,7 +12,7 @@ from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.stages.keys import begins, change_words, flatten, is_allowed
 
 # What these say changes neither the data, nor the steps, nor what they learn.
-_HARMLESS = (
+HARMLESS = (
     "name",
     "publish",
     "evaluation",
@@ -56,7 +56,7 @@ def compare_recipes(before: dict[str, Any], recipe: Recipe, allowed: Sequence[st
     """
     old, new = flatten(before), flatten(recipe.values)
     differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-    changed = [key for key in differing if not begins(key, _HARMLESS)]
+    changed = [key for key in differing if not begins(key, HARMLESS)]
     refused = [key for key in changed if not is_allowed(key, allowed)]
     if refused:
         shown = "; ".join(change_words(key, old, new) for key in refused[:_SHOWN])

@@ -16,6 +16,7 @@ from hfrecipes.data.settings import pack_settings
 from hfrecipes.evaluation.forgetting import UNIT, Comparison, change_of, gain_and_forgetting
 from hfrecipes.evaluation.intervals import bootstrap_interval
 from hfrecipes.evaluation.language_modeling import RowLosses
+from hfrecipes.models.extended_embeddings import input_rows
 from hfrecipes.models.recipe_tokenizer import extension_of, obtain_tokenizer, without_extension
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.tokenization.compression import compression_figures
@@ -104,13 +105,13 @@ def passage_entries(comparisons: Sequence[Comparison], step: int, base: str, tun
     return entries
 
 
-def tokenizer_facts(recipe: Recipe, prepared: Prepared, rows: int) -> dict[str, Any]:
+def tokenizer_facts(recipe: Recipe, prepared: Prepared, model: Any) -> dict[str, Any]:
     """The `tokenizer` entry of run.json where pieces were added, with compression of held-out text before and after.
 
     Args:
         recipe: The recipe.
         prepared: Its data.
-        rows: Of the model's embedding.
+        model: The model that is trained.
     """
     extension = extension_of(recipe)
     if extension is None:
@@ -120,15 +121,26 @@ def tokenizer_facts(recipe: Recipe, prepared: Prepared, rows: int) -> dict[str, 
     entry = {
         "added": len(extension.spelled),
         "added_characters": extension.characters,
+        "tokens": list(extension.tokens),
         "entries_before": readers[0].vocab_size,
         "entries": readers[1].vocab_size,
-        "embedding_rows": rows,
-        "compression": [
+        "embedding_rows": input_rows(model),
+        "trained": _trained_rows(model),
+        # Named tokens are marks between texts, and change none of them.
+        "compression": []
+        if extension.tokens
+        else [
             {"dataset": name, "domain": domains[name], **compression_figures(*readers, texts)}
             for name, texts in _held_out_texts(recipe, prepared, _CHARACTERS)
         ],
     }
     return {"tokenizer": entry}
+
+
+def _trained_rows(model: Any) -> str:
+    """Which rows of the embeddings are trained: those of the `new` tokens alone, or `all`."""
+    configs = getattr(model, "peft_config", {}).values()
+    return "new" if any(getattr(config, "trainable_token_indices", None) for config in configs) else "all"
 
 
 def _held_out_texts(

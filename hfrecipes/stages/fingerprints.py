@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -70,7 +71,7 @@ def fingerprint(recipe: Recipe, data: str, mixture: dict[str, Any] | None = None
         "model": starting_weights(recipe),
     }
     if recipe.get(_REWARDS):
-        parts[_REWARDS] = [_scoring(recipe, place, spec) for place, spec in enumerate(recipe.get(_REWARDS))]
+        parts[_REWARDS] = _scorings(recipe)
     return parts if mixture is None else {**parts, _MIXTURE: mixture}
 
 
@@ -183,15 +184,36 @@ def _is_excused(part: str, keys: Sequence[str], allowed: Sequence[str]) -> bool:
     return part == "data" and any(begins(key, _ROWS) for key in keys)
 
 
+def answers_fingerprint(recipe: Recipe, prompts: Sequence[str]) -> str:
+    """What decides the answers that a recipe of `kind: sample` draws, and their scores.
+
+    Args:
+        recipe: Resolved.
+        prompts: Revisions of the sources that they come from.
+    """
+    words = {key: recipe.get(key) for key in ("model", "quantization", _REWARDS, "data", "generation")}
+    parts = [words, _weights_of(recipe), _scorings(recipe), list(prompts), version("hfrecipes")]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
 def starting_weights(recipe: Recipe) -> str | None:
     """What an adapter stands on; a model that is trained whole lies in the checkpoint itself."""
+    return None if recipe.get("adapter") is None else _weights_of(recipe)
+
+
+def _weights_of(recipe: Recipe) -> str | None:
+    """Which files, or which revision on the Hub, the weights come from; None for random ones."""
     name = recipe.get("model.name_or_path")
-    if name is None or recipe.get("adapter") is None:
+    if name is None:
         return None
     folder = recipe.find_file(name)
     if not folder.is_dir():
         return f"{name}@{recipe.get('model.revision')}"
     return _hashed(folder)
+
+
+def _scorings(recipe: Recipe) -> list[str]:
+    return [_scoring(recipe, place, spec) for place, spec in enumerate(recipe.get(_REWARDS))]
 
 
 def _scoring(recipe: Recipe, place: int, spec: dict[str, Any]) -> str:

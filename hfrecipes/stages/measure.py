@@ -76,7 +76,7 @@ class Measurer:
         evaluations, samples = self.measure(model, TUNED, step)
         if not self._compares():
             return evaluations, samples
-        if extends(self.recipe):
+        if extends(self.recipe) and self.recipe.kind == "pretrain":
             return self._beside_other_reader(model, step, evaluations, samples)
         with self._base(model) as base:
             more, base_samples = self.measure(base, BASE, 0)
@@ -169,6 +169,8 @@ class Measurer:
 
     def _samples(self, model: Any, label: str, examples: list[Any]) -> Entries:
         chosen = examples[: self.recipe.get("evaluation.samples", SAMPLES)]
+        if not chosen:
+            return []
         pairs = [_text_pair(example) for example in chosen]
         with self._status(f"the {label} model writes samples"):
             answers = generate_texts(

@@ -11,7 +11,7 @@ import torch
 
 from hfrecipes.data.prompts import PromptRows
 from hfrecipes.evaluation.answer_variety import shares_of_own_ngrams
-from hfrecipes.evaluation.intervals import Estimate, bootstrap_interval, proportion_interval
+from hfrecipes.evaluation.intervals import Estimate, bootstrap_interval, outcome_interval, proportion_interval
 from hfrecipes.evaluation.kl import kl_estimates, kl_of_completions
 from hfrecipes.evaluation.prompts import show_prompt
 from hfrecipes.models.mode import eval_mode
@@ -105,10 +105,10 @@ class PolicyMeasurer(Measurer):
         for place, reward in enumerate(self.trainer.rewards.names):
             given = found.table[~np.isnan(found.table[:, place]), place]
             if len(given):
-                entries.append(_entry(f"reward_{reward}", bootstrap_interval(given), "", True, step))
+                entries.append(_entry(f"reward_{reward}", outcome_interval(given), "", True, step))
         if len(self.trainer.rewards.names) > 1:
-            entries.append(_entry("score", bootstrap_interval(found.scores), "", True, step))
-        own = bootstrap_interval(shares_of_own_ngrams(completed.ids, _NGRAM))
+            entries.append(_entry("score", outcome_interval(found.scores), "", True, step))
+        own = outcome_interval(shares_of_own_ngrams(completed.ids, _NGRAM))
         cut = len(completed.finished) - sum(completed.finished)
         entries += [
             _entry("own_8_grams", own, "share", True, step),

@@ -22,6 +22,7 @@ from hfrecipes.models.merge import merge_adapter, refuse_unmergeable
 from hfrecipes.models.mtp.beside import FILE, heads_beside
 from hfrecipes.recipe.loader import Recipe, load_recipe
 from hfrecipes.recipe.manifest import write_manifest
+from hfrecipes.recipe.outputs import refuse_unwritable
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir, sync_folder
 from hfrecipes.stages.fingerprints import starting_weights
@@ -79,8 +80,7 @@ def merge_run(
     heads = _heads_of(folder)
     recipe = _recipe_of(run, folder)
     out = out or _default_out(run, folder)
-    if out.exists():
-        raise RecipeError(Problem(str(out), "exists already", "remove it, or give --out another folder"))
+    refuse_unwritable(out)
     tokenizer = load_run_tokenizer(RunDir(folder))
     text, rows = merge_rows(recipe, tokenizer)
     loader = MergeLoader(folder, recipe, tokenizer, rows)

@@ -11,15 +11,16 @@ import torch
 from transformers import BitsAndBytesConfig
 
 from hfrecipes.evaluation.merge_drift import log_probabilities
+from hfrecipes.models.extended_embeddings import grow_embeddings
 from hfrecipes.models.foreign_code import code_words
 from hfrecipes.models.load import align_special_tokens
-from hfrecipes.models.merge import dequantise, grow_embeddings, is_quantised, merged_dtype
+from hfrecipes.models.merge import dequantise, is_quantised, merged_dtype
+from hfrecipes.models.new_rows import needed_rows
 from hfrecipes.models.pretrained import load_pretrained, load_with_adapter
 from hfrecipes.models.rope import change_rope
 from hfrecipes.models.rope_config import rope_change
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
-from hfrecipes.trainers.saved import saved_shapes
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -93,8 +94,7 @@ class MergeLoader:
         model = load_pretrained(name, where, revision=revision, **words)
         if self.recipe and (change := rope_change(self.recipe)):
             change_rope(model, change)
-        saved = saved_shapes(self.folder)
-        grow_embeddings(model, len(self.tokenizer), [shape[0] for name, shape in saved.items() if "embed" in name])
+        grow_embeddings(model, len(self.tokenizer), [needed_rows(self.folder, model)])
         align_special_tokens(model, self.tokenizer)
         return model
 

@@ -9,6 +9,7 @@ import numpy as np
 from hfrecipes.data.prepare import Prepared
 from hfrecipes.data.prompts import PromptRows
 from hfrecipes.evaluation.prompts import end_of_turn_ids
+from hfrecipes.models.extended_embeddings import input_rows
 from hfrecipes.recipe.answer_words import answer_length, answer_word
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
@@ -30,7 +31,7 @@ def refuse_unusable(recipe: Recipe, trainer: Any, prepared: Prepared) -> None:
     Raises:
         RecipeError: naming the first that does not.
     """
-    embeddings = trainer.model.get_input_embeddings().num_embeddings
+    embeddings = input_rows(trainer.model)
     room, length = trainer.reader.room, answer_length(recipe)
     for role, sets in (("train", {"data.train": prepared.train}), ("eval", prepared.eval), ("test", prepared.test)):
         for title, rows in sets.items():

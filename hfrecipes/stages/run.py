@@ -10,6 +10,7 @@ from hfrecipes.recipe.folds import wants_folds
 from hfrecipes.recipe.loader import Recipe, load_recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.smoke import shrink
+from hfrecipes.recipe.source_list import SAMPLE
 from hfrecipes.stages.folds import run_folds
 from hfrecipes.stages.options import RunOptions
 from hfrecipes.stages.pipeline import run_pipeline
@@ -54,6 +55,8 @@ def build(recipe: Recipe | str | Path, overrides: Sequence[str] = (), options: R
         raise RecipeError(
             Problem(recipe.where("kind"), "a pipeline has no trainer of its own", "build one of its steps")
         )
+    if recipe.kind == SAMPLE:
+        raise RecipeError(Problem(recipe.where("kind"), "kind: sample trains nothing", "say run instead of build"))
     if wants_folds(recipe):
         fault = "each fold has a trainer of its own"
         raise RecipeError(Problem(recipe.where("data.splits.folds"), fault, "choose one, as in data.splits.fold=1"))

@@ -13,6 +13,7 @@ from hfrecipes.callbacks.signals import StopRequest, catch_signals, name_of
 from hfrecipes.callbacks.stopping import StopCallback
 from hfrecipes.plan.disk import disk_problems, free_bytes
 from hfrecipes.plan.plan import Plan
+from hfrecipes.publish.continued import tokenizer_sentence
 from hfrecipes.recipe.manifest import faults_of
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.recipe.rundir import now
@@ -30,9 +31,13 @@ from hfrecipes.stages.facts import (
 )
 from hfrecipes.stages.fingerprints import compare_fingerprints
 from hfrecipes.stages.long_context import LongContext
+from hfrecipes.stages.measured_runs import TUNED
 from hfrecipes.stages.opening import Start, agree, begin, claimed, go_on, open_run
-from hfrecipes.stages.other_runs import entries_of_others
+from hfrecipes.stages.other_runs import compare_with_others
+from hfrecipes.stages.own_tokenizer import refuse_retrained_tokenizer
 from hfrecipes.stages.pages import remove_drafts, write_missing_pages, write_pages
+from hfrecipes.stages.row_losses import write_row_losses
+from hfrecipes.stages.same_recipe import refuse_unlike_runs
 from hfrecipes.stages.tracking import restarted_trackers, tracked
 from hfrecipes.tokenization.compression import compression_words
 
@@ -80,7 +85,9 @@ class Session(Assembly):
         trainer = self.trainer
         trainer.add_callback(StopCallback(stop))
         self._refuse_unfit()
+        refuse_unlike_runs(self.recipe)
         plan = self._plan(trainer)
+        refuse_retrained_tokenizer(self.recipe, start.checkpoint)
         today, world_size = self._fingerprint, self.processes.world_size
         trainer.replan, changed, conditions = agree(start, today, plan.steps, world_size, allow_change)
         for line in [*(f"changed on purpose after step {start.step}: {change}" for change in changed), *conditions]:
@@ -104,7 +111,21 @@ class Session(Assembly):
             if self.processes.is_main:
                 # From here on only the measuring is left to go on with.
                 self.run.write_facts(facts)
+            if trainer.is_fsdp_enabled:
+                del trainer
+                self._take_whole_model()
             self._complete(facts)
+
+    def _take_whole_model(self) -> None:
+        """One process measures, and cannot run a model of which others hold parts: it reads the one that was saved."""
+        step, accelerator = self.trainer.state.global_step, self.trainer.accelerator
+        del self.trainer
+        accelerator.free_memory()
+        # Built by all processes, since TRL's trainers wait for each other meanwhile.
+        trainer = self.trainer
+        if self.processes.is_main:
+            trainer.load_whole(self.run.model)
+            trainer.state.global_step = step
 
     def _finish(self, start: Start, allow_change: Sequence[str]) -> None:
         """What comes after the training of a run that was cut off there: its model is as it was saved."""
@@ -192,7 +213,10 @@ class Session(Assembly):
 
     def _tokenizer_facts(self) -> dict[str, Any]:
         """What pieces that were added save, also told to the user."""
-        facts = tokenizer_facts(self.recipe, self.prepared, self.trainer.model.get_input_embeddings().num_embeddings)
+        facts = tokenizer_facts(self.recipe, self.prepared, self.trainer.model)
+        if facts:
+            line = f"  {'Tokenizer':12} {tokenizer_sentence(facts)}"
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
         for figures in facts.get("tokenizer", {}).get("compression", ()):
             line = f"  {'Tokenizer':12} {figures['dataset']}: {compression_words(figures)}"
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -210,14 +234,18 @@ class Session(Assembly):
         if hasattr(self._measurer, "take"):
             self._measurer.take(self.trainer)
         evaluations, samples = self._measurer.trained_and_base(model, self.trainer.state.global_step)
-        others, warnings = entries_of_others(self.recipe, evaluations, self.prepared.facts)
-        evaluations = others + evaluations
+        losses = getattr(self._measurer, "losses", {}).get(TUNED, {})
+        write_row_losses(self.run, losses)
+        others = compare_with_others(self.recipe, evaluations, self.prepared.facts, losses)
+        evaluations = others.evaluations + evaluations
         facts |= {
             "evaluations": evaluations,
             "samples": samples,
             **self._measurer.more_facts,
-            "warnings": [*(facts.get("warnings") or []), *self._measurer.warnings, *warnings],
+            "warnings": [*(facts.get("warnings") or []), *self._measurer.warnings, *others.warnings],
         }
+        if others.comparisons:
+            facts["comparisons"] = others.comparisons
         facts |= decoding_facts(self.recipe, model, self.tokenizer, self.console)
         long_context = LongContext(self.recipe, *self._tokenizers, self.console)
         if long_context.is_asked_for:

@@ -13,6 +13,7 @@ from hfrecipes.data.gate import rows_with_loss
 from hfrecipes.data.prepare import Prepared
 from hfrecipes.models.load import adapter_config, base_of, is_adapter
 from hfrecipes.models.mtp.starting import give_heads
+from hfrecipes.models.new_rows import complete_wrappers
 from hfrecipes.models.peft_methods import forget_initial_text
 from hfrecipes.objectives.settings import mtp_settings
 from hfrecipes.recipe.loader import Recipe
@@ -35,14 +36,15 @@ def build_trainer(recipe: Recipe, model: Any, args: SFTConfig, prepared: Prepare
         train_dataset=_columns(prepared.train),
         eval_dataset={name: _columns(dataset) for name, dataset in prepared.eval.items()} or None,
         processing_class=tokenizer,
-        peft_config=adapter_config(recipe),
+        peft_config=adapter_config(recipe, model),
     )
     finish_adapter(recipe, trainer.model)
     return trainer
 
 
 def finish_adapter(recipe: Recipe, model: Any) -> None:
-    """Puts into the config of an adapter what others need to load it, and takes out what only this machine knows."""
+    """Completes an adapter, and its config with what others need to load it; takes out what only this machine knows."""
+    complete_wrappers(model)
     _name_base(recipe, model)
     forget_initial_text(model)
     _sort_sets(model)

@@ -116,7 +116,7 @@ def _state(run_dir: RunDir, begun: str | None, mark: str) -> str:
         fault = "this finished step was run with another recipe, or on other earlier steps"
         raise RecipeError(Problem(str(run_dir.path), fault, "run it anew with --overwrite, or under another name"))
     # What changed in the step's own recipe is for the step's run to refuse; it names the keys.
-    return "resume" if list_checkpoints(run_dir.checkpoints) else "new"
+    return "resume" if list_checkpoints(run_dir.checkpoints) or run_dir.answers.is_file() else "new"
 
 
 def _mark(step: Step, marks: dict[str, str], options: RunOptions) -> str:

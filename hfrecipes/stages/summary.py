@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from hfrecipes.publish.answers import counts_sentence, is_answers
 from hfrecipes.recipe.rundir import RunDir
 from hfrecipes.recipe.secrets import redact
 from hfrecipes.recipe.visible import visible
@@ -42,6 +43,10 @@ def print_summary(folder: Path) -> None:
     if table.row_count:
         console.print(table)
     for each in runs:
+        if is_answers(facts := each.facts()):
+            files = f"{each.pairs.name}, {each.rankings.name}, card {each.card.name}"
+            console.print(_shown(f"{each.path}: {counts_sentence(facts)} {files}"), highlight=False)
+            continue
         places = f"model {each.model.name}/, card {each.card.name}, report {each.report.name}"
         console.print(_shown(f"{each.path}: {places}"), highlight=False)
 

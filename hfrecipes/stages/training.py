@@ -14,6 +14,7 @@ from hfrecipes.recipe.hardware import Hardware, detect_hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir
+from hfrecipes.recipe.source_list import SAMPLE
 from hfrecipes.stages.options import RunOptions, make_console
 from hfrecipes.stages.processes import Processes
 
@@ -22,13 +23,36 @@ if TYPE_CHECKING:
 
 
 def run_training(recipe: Recipe, options: RunOptions) -> Path:
-    """Runs a recipe of a kind that trains, to its finished run directory.
+    """Runs a recipe that is no pipeline, to its finished run directory.
 
     Raises:
         RecipeError: before any work, with everything that is wrong.
     """
+    if recipe.kind == SAMPLE:
+        return _run_sample(recipe, options)
     session = open_session(recipe, options)
     return session.train(resume=options.resume, overwrite=options.overwrite, allow_change=options.allow_change)
+
+
+def _run_sample(recipe: Recipe, options: RunOptions) -> Path:
+    processes, hardware = Processes.here(), _hardware(options)
+    stay_offline(recipe)
+    warnings = _check(recipe, hardware, processes, options.runs_dir, make_console(options, processes))
+    # Only a checked recipe is worth the seconds that torch takes to import.
+    from hfrecipes.stages.quiet import quiet_libraries
+
+    quiet_libraries()
+    from hfrecipes.stages.sample import run_sample
+
+    return run_sample(recipe, options, hardware, warnings)
+
+
+def _hardware(options: RunOptions) -> Hardware:
+    """The devices of this machine; a small trial needs no more than a CPU."""
+    hardware = detect_hardware()
+    if options.smoke:
+        return dataclasses.replace(hardware, device="cpu", count=1, bf16=False, flash_attention=False)
+    return hardware
 
 
 def open_session(recipe: Recipe, options: RunOptions) -> Session:
@@ -39,9 +63,7 @@ def open_session(recipe: Recipe, options: RunOptions) -> Session:
     """
     processes = Processes.here()
     console = make_console(options, processes)
-    hardware = detect_hardware()
-    if options.smoke:
-        hardware = dataclasses.replace(hardware, device="cpu", count=1, bf16=False, flash_attention=False)
+    hardware = _hardware(options)
     stay_offline(recipe)
     warnings = _check(recipe, hardware, processes, options.runs_dir, console)
     # Only a checked recipe is worth the seconds that torch takes to import.

@@ -8,10 +8,13 @@ where a word that is a piece as a whole skips the merges (Llama 3): by merges th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken
 
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.tokenization.files import CONFIG, TEMPLATE, TOKENIZER
@@ -29,16 +32,23 @@ class Extension:
         first_id: Id of the first new piece; the others follow.
         spelled: The old ids that each new piece was spelled in before, in the order of the new ids.
         characters: How many of them are characters that were spelled in bytes.
+        tokens: How special tokens are written that a recipe named; empty for pieces that were learnt.
     """
 
     first_id: int
     spelled: tuple[tuple[int, ...], ...]
     characters: int
+    tokens: tuple[str, ...] = ()
 
     @property
     def entries(self) -> int:
         """Ids of the extended tokenizer."""
         return self.first_id + len(self.spelled)
+
+    @property
+    def ids(self) -> range:
+        """Those that are new."""
+        return range(self.first_id, self.entries)
 
 
 def extension_problem(tokenizer: Tokenizer, where: str) -> Problem | None:
@@ -80,14 +90,57 @@ def extend_tokenizer(tokenizer: Tokenizer, texts: Iterable[str], count: int, fol
     _write(folder / CONFIG, _config(tokenizer))
     _write_templates(tokenizer, folder)
     characters = sum(piece.merged is None for piece in pieces)
-    record = {"first_id": first_id, "characters": characters, "spelled": [piece.spelled for piece in pieces]}
+    _record(folder, first_id, [piece.spelled for piece in pieces], characters)
+
+
+def add_special_tokens(tokenizer: Tokenizer, tokens: list[str], folder: Path, where: str) -> None:
+    """Adds special tokens, which no text is cut into by itself, and writes a folder that `AutoTokenizer.from_pretrained` reads.
+
+    Args:
+        tokenizer: The one to add to, of any kind.
+        tokens: How they are written, in the order of their ids.
+        folder: Where to write; there is also what `read_extension` reads.
+        where: The recipe's place, for problems.
+
+    Raises:
+        RecipeError: where one of them is a token already, or is written twice.
+    """
+    if faults := [fault for token in dict.fromkeys(tokens) if (fault := _token_fault(tokenizer, tokens, token))]:
+        raise RecipeError([Problem(where, fault, "leave it out") for fault in faults])
+    backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
+    first_id = max(backend.get_vocab(with_added_tokens=True).values()) + 1
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in tokens])
+    if [backend.token_to_id(token) for token in tokens] != list(range(first_id, first_id + len(tokens))):
+        fault = f"the ids of {tokenizer.name} have holes, into which new tokens would fall"
+        raise RecipeError(Problem(where, fault, "take a model whose tokenizer numbers its tokens without holes"))
+    folder.mkdir(parents=True, exist_ok=True)
+    backend.save(str(folder / TOKENIZER))
+    _write(folder / CONFIG, _config(tokenizer))
+    _write_templates(tokenizer, folder)
+    _record(folder, first_id, [tuple(ids) for ids in tokenizer.encode_ids(tokens, add_special_tokens=False)], 0, tokens)
+
+
+def _token_fault(tokenizer: Tokenizer, tokens: list[str], token: str) -> str | None:
+    if not token.strip():
+        return f"{token!r} cannot be a token"
+    if tokenizer.token_id(token) is not None:
+        return f"{token!r} is a token of {tokenizer.name} already"
+    return f"{token!r} is named twice" if tokens.count(token) > 1 else None
+
+
+def _record(
+    folder: Path, first_id: int, spelled: list[tuple[int, ...]], characters: int, tokens: Sequence[str] = ()
+) -> None:
+    record = {"first_id": first_id, "characters": characters, "spelled": spelled, "tokens": list(tokens)}
     (folder / _RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
 def read_extension(folder: Path) -> Extension:
-    """What `extend_tokenizer` wrote down of the pieces that it added."""
+    """What `extend_tokenizer` or `add_special_tokens` wrote down of what it added."""
     record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-    return Extension(record["first_id"], tuple(map(tuple, record["spelled"])), record["characters"])
+    # Extensions that were made before tokens could be named have none.
+    named = tuple(record.get("tokens", ()))
+    return Extension(record["first_id"], tuple(map(tuple, record["spelled"])), record["characters"], named)
 
 
 def _add(settings: dict[str, Any], pieces: list[NewPiece], first_id: int) -> None:

@@ -74,8 +74,8 @@ def build_arguments(
 
 def _needs_metric(words: dict[str, Any]) -> bool:
     """Whether something is decided by a metric: which checkpoint is the best, or when the learning rate falls."""
-    plateau = words.get("lr_scheduler_type") == "reduce_lr_on_plateau"
-    return bool(words.get("load_best_model_at_end") or words.get("save_strategy") == "best" or plateau)
+    follows = words.get("lr_scheduler_type") in ("reduce_lr_on_plateau", "greedy")
+    return bool(words.get("load_best_model_at_end") or words.get("save_strategy") == "best" or follows)
 
 
 def _best_metric(recipe: Recipe, measured: tuple[str, ...]) -> str:

@@ -18,7 +18,7 @@ from hfrecipes.callbacks.folders import last_finished, remove_checkpoint
 from hfrecipes.callbacks.stopping import shield_workers
 from hfrecipes.data.mixture.order import MixtureSampler
 from hfrecipes.data.mixture.plan import MixturePlan
-from hfrecipes.models.peft_methods import save_prompt_network
+from hfrecipes.models.peft_methods import embeddings_left_out, save_prompt_network
 from hfrecipes.recipe.manifest import MANIFEST, write_manifest
 from hfrecipes.recipe.stops import DiskFullError
 from hfrecipes.trainers.decay import left_alone
@@ -122,7 +122,8 @@ class RecipeTrainerMixin(GuardedTrainer, ResumableTrainer):
     # Saving
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        super()._save(output_dir, state_dict)
+        with embeddings_left_out(self.accelerator.unwrap_model(self.model, keep_torch_compile=False)):
+            super()._save(output_dir, state_dict)
         save_prompt_network(self.model, Path(output_dir or self.args.output_dir))
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:

@@ -16,6 +16,7 @@ from hfrecipes.models.mtp.saving import PREFIX, write_heads
 from hfrecipes.objectives.mtp import head_weights, some_head_rests
 from hfrecipes.objectives.settings import MTPSettings
 from hfrecipes.trainers.language_modeling import PretrainTrainer, RecipeSFTTrainer
+from hfrecipes.trainers.sharding import give_idle_weights_a_state, is_sharded, kept_with_root
 
 
 @dataclass
@@ -49,6 +50,7 @@ class MTPTrainerMixin:
         * what is evaluated is the first head: the model as others will load it;
         * each head's mean loss over its own targets is logged, `loss_head_1` and so on, exact over micro-batches,
           processes and resumes; beside it what the head counts, `weight_head_2` and so on;
+        * under FSDP2 what all heads use is gathered with the whole model;
         * heads are saved, and loaded again, in a file beside the model; a checkpoint without them is refused.
     """
 
@@ -62,6 +64,10 @@ class MTPTrainerMixin:
     def loss_bound(self) -> float:
         """The loss of all heads, each of which may cost what one may."""
         return super().loss_bound * sum(self.mtp_model.mtp_weights)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        with kept_with_root(self.mtp_model.shared_parts()):
+            return super().train(*args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         progress = self.state.global_step / max(self.state.max_steps, 1)
@@ -122,6 +128,12 @@ class MTPTrainerMixin:
             heads = {name.split(PREFIX, 1)[1]: value for name, value in whole.items() if PREFIX in name}
             write_heads(folder, heads, self.mtp_model.head_facts)
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.is_fsdp_enabled:
+            # Heads whose turn in the curriculum is still to come.
+            give_idle_weights_a_state(self.optimizer)
+        super()._save_optimizer_and_scheduler(output_dir)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         self.load_beside(Path(resume_from_checkpoint))
@@ -131,8 +143,8 @@ class MTPTrainerMixin:
         self.load_beside(Path(self.state.best_model_checkpoint))
 
     def load_beside(self, folder: Path) -> None:
-        """The heads of a checkpoint; where the state is kept in parts, they are among those."""
-        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+        """The heads of a checkpoint; of a model that is held in parts, they are among those."""
+        if not (is_sharded(self.mtp_model) or self.is_deepspeed_enabled):
             self.mtp_model.load_heads(folder)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:

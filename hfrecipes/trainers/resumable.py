@@ -99,9 +99,20 @@ class ResumableTrainer:
         Raises:
             PoisonedRunError: where these weights are not fit to be used.
         """
-        self._load_from_checkpoint(str(folder))
+        self.load_whole(folder)
         self.state.global_step = step
         self.refuse_unsound_folder(folder, "--resume then saves the model again from the last checkpoint")
+
+    def load_whole(self, folder: Path) -> None:
+        """The weights that `save_final` wrote, also in one process of several: FSDP has not divided the model yet."""
+        divides, self.is_fsdp_enabled = self.is_fsdp_enabled, False
+        try:
+            self._load_from_checkpoint(str(folder))
+        finally:
+            self.is_fsdp_enabled = divides
+        if divides:
+            # Until it divides a model the Trainer leaves it where it was loaded.
+            self.model.to(self.args.device)
 
     # What is saved beside the stock state, and brought back
 

@@ -66,4 +66,6 @@ def _model_shapes(model: Any) -> dict[str, tuple[int, ...]]:
 def _adapter_shapes(model: Any) -> dict[str, tuple[int, ...]]:
     from peft import get_peft_model_state_dict
 
-    return {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(model).items()}
+    # Embeddings that peft writes besides are not the adapter's.
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}

@@ -28,7 +28,13 @@ CASES: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ("empty-file", "", "holds no recipe", "begin with kind:", ()),
     ("list", "", "holds no recipe", "begin with kind:", ()),
     ("unknown-kind", ":1", "kind is 'stf'", "did you mean sft?", ()),
-    ("no-kind", ":1", "kind is missing", "pretrain, sft, reward, dpo, kto, orpo, ppo, grpo, rloo, pipeline", ()),
+    (
+        "no-kind",
+        ":1",
+        "kind is missing",
+        "pretrain, sft, reward, dpo, kto, orpo, ppo, grpo, rloo, sample, pipeline",
+        (),
+    ),
     ("missing-section", ":1", "training is missing", "add it", ()),
     # Overrides
     ("good", "override training.max_lenght=9", "training.max_lenght", "mean max_length?", ("training.max_lenght=9",)),

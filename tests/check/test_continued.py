@@ -39,7 +39,7 @@ def test_a_good_recipe_has_none(tmp_path: Path) -> None:
     [
         ("{extend: 10}", "{extend: 10, vocab_size: 400}", 4, "stands beside model.tokenizer.vocab_size"),
         ("name_or_path: base", "config: {model_type: llama}", 4, "has no tokenizer to add to"),
-        ("kind: pretrain", "kind: sft", 4, "is for kind: pretrain"),
+        ("kind: pretrain", "kind: dpo", 4, "is for pretrain and sft"),
         ("rows.jsonl, domain: new", "rows.jsonl", 4, "nothing to learn pieces from"),
         ("training:", "evaluation: {compare_base: false}\ntraining:", 7, "data.eval.0.domain has no effect"),
     ],

@@ -37,6 +37,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "lazy.py").write_text("def __getattr__(name): return name")
     (tmp_path / "starred.py").write_text("from os import *")
     (tmp_path / "unfinished.py").write_text("def broken(:")
+    (tmp_path / "nul.py").write_text("broken = 1\0")
     return tmp_path
 
 
@@ -64,6 +65,8 @@ def test_modules_in_packages_are_found_without_running_the_packages(folder: Path
         ("beside:Thong", "beside has no Thong", "did you mean Thing?"),
         ("package.inner.module:zzz", "has no zzz", "it has function"),
         ("package.inner:zzz", "has no zzz", "no names at all"),
+        ("unfinished:broken", "unfinished.py:1 is not valid Python", "correct it"),
+        ("nul:broken", "nul.py:1 is not valid Python", "correct it"),
         ("beside", "is not module:name", "write it like"),
         ("beside:", "is not module:name", "write it like"),
         ("be side:Thing", "is not module:name", "write it like"),
@@ -76,7 +79,7 @@ def test_what_is_missing_is_named(folder: Path, dotted: str, fault: str, mend: s
     assert mend in missing[1]
 
 
-@pytest.mark.parametrize("dotted", ["lazy:anything", "starred:anything", "unfinished:broken", "math:sqrt"])
+@pytest.mark.parametrize("dotted", ["lazy:anything", "starred:anything", "math:sqrt"])
 def test_names_that_cannot_be_read_are_said_to_be_so(folder: Path, dotted: str) -> None:
     with pytest.raises(UnknownNames):
         missing_part(dotted, folder)

@@ -70,6 +70,13 @@ def test_words_of_groups_that_do_not_go_together(words: list[str], says: str, tm
     assert says in told(found(tmp_path, GROUPS, JUDGED, *words))
 
 
+def test_a_batch_of_which_nothing_is_said_has_to_hold_whole_groups_too(tmp_path: Path) -> None:
+    six = "training={max_steps: 4, num_generations: 4, per_device_train_batch_size: 6}"
+    assert "6 answers are drawn at a time, which is no multiple" in told(found(tmp_path, GROUPS, JUDGED, six))
+    # transformers' default of 8.
+    assert told(found(tmp_path, GROUPS, JUDGED, "training={max_steps: 4, num_generations: 4}")) == ""
+
+
 @pytest.mark.parametrize(
     ("word", "says"),
     [

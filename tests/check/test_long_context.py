@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hfrecipes.check.chained import chained_position_problems
 from hfrecipes.check.check import check_recipe
 from hfrecipes.check.long_context import chained_rope_problems, long_context_problems
 from hfrecipes.recipe.loader import load_recipe
@@ -159,3 +160,21 @@ def test_a_group_has_no_gate() -> None:
     Path("all.yaml").write_text("kind: pipeline\nsteps:\n  - {name: loop, steps: [], gate: {needles: 1}}\n")
     with pytest.raises(RecipeError, match="the group loop has a gate"):
         expand_steps(load_recipe("all.yaml"), Path("runs/all"))
+
+
+def test_rows_are_held_against_the_positions_of_a_model_that_an_earlier_step_makes() -> None:
+    model = "{config: {model_type: llama, max_position_embeddings: 64}, tokenizer: {vocab_size: 300}}"
+    data = "data: {train: [{name: python_docstrings, split: train}]}\n"
+    Path("base.yaml").write_text(
+        f"kind: pretrain\nmodel: {model}\n{data.replace('docstrings', 'prose')}training: {{max_steps: 1}}\n"
+    )
+    words = "adapter: {method: lora}\ntraining: {max_steps: 1, max_length: 64}\n"
+    Path("tune.yaml").write_text(f"kind: sft\nmodel: {{name_or_path: none}}\n{data}{words}")
+    step = "  - {name: NAME, recipe: tune.yaml, with: {model.name_or_path: '${steps.FROM.model}', training.max_length: LONG}}\n"
+    first = step.replace("NAME", "one").replace("FROM", "base").replace("LONG", "64")
+    second = step.replace("NAME", "two").replace("FROM", "one").replace("LONG", "65")
+    Path("all.yaml").write_text(f"kind: pipeline\nsteps:\n  - {{name: base, recipe: base.yaml}}\n{first}{second}")
+    steps = expand_steps(load_recipe("all.yaml"), Path("runs/all"))
+    (problem,) = chained_position_problems(steps, Path("runs/all"))
+    assert problem.message == "training.max_length is 65, and the model has 64 positions"
+    assert "all.yaml:5" in problem.where

@@ -68,6 +68,10 @@ def test_pairs_and_rankings_need_no_word_about_what_they_are(kind: str, row: dic
         ({"prompt": "a", "responses": ["b", "c"], "ranks": [1, None]}, "ranks holds"),
         ({"prompt": "a", "responses": ["b", "c"], "scores": [10**400, 1]}, "scores holds inf"),
         ({"prompt": "a", "responses": ["b"]}, "a ranking compares two answers or more"),
+        (
+            {"prompt": "a", "responses": ["b", "c", "d"], "ranks": [1, 2, 2], "scores": [5, 5, 6]},
+            "ranks say that answer 1 is better than answer 3, and scores the opposite",
+        ),
         ({"prompt": "a", "completion": "b"}, "there is no column 'chosen', which task: comparison needs"),
     ],
 )
@@ -76,11 +80,47 @@ def test_rows_that_cannot_be_compared_are_named(row: dict[str, Any], fault: str,
     assert "rows.jsonl" in errors and fault in errors
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"scores": [9, 5, 5]},  # tied in one of them, apart in the other
+        {"scores": {"helpful": 1}},  # a column of that name which holds something else
+        {"scores": None},
+    ],
+)
+def test_ranks_and_scores_that_agree_are_read(beside: dict[str, Any], problems: Any) -> None:
+    row = {"prompt": "a", "answers": ["b", "c", "d"], "ranks": [1, 2, 3], **beside}
+    assert told(problems("reward", [row])) == ""
+
+
+def test_the_recipe_can_say_which_of_ranks_and_scores_counts(problems: Any) -> None:
+    row = {"prompt": "a", "answers": ["b", "c"], "ranks": [1, 2], "scores": [1, 2]}
+    assert "and scores the opposite" in told(problems("dpo", [row]))
+    assert told(problems("dpo", [row], "data.train.0.columns={ranks: ranks}")) == ""
+
+
+@pytest.mark.parametrize(("label", "word"), [(True, "good"), (False, "bad")])
+def test_answers_of_one_sort_are_refused_before_the_training(label: bool, word: str, problems: Any) -> None:
+    rows = [{"prompt": f"{n} + 1 =", "completion": f" {n}", "label": label} for n in range(3)]
+    assert f"all answers of data.train are {word}" in told(problems("kto", rows))
+    assert told(problems("kto", [*rows, {**rows[0], "completion": " x", "label": not label}])) == ""
+
+
+def test_ties_alone_are_not_blamed_on_their_length(problems: Any) -> None:
+    tied = {"prompt": "a", "answers": ["b", "c"], "scores": [2, 2]}
+    errors = told(problems("dpo", [tied, {**tied, "prompt": "d"}]))
+    assert "in all 2 rows of data.train.0 no answer is better than another" in errors and "max_length" not in errors
+    assert told(problems("dpo", [tied, PAIR])) == ""
+
+
 def test_long_answers_are_said_with_the_length_they_need(problems: Any, tmp_path: Path) -> None:
     row, folder = {**PAIR, "chosen": " four" * 100}, train_tokenizer([" four"], 300, tmp_path / "tokenizer")
     errors = told(problems("reward", [row], f"model.tokenizer={folder}"))
     assert "max_length 64 leaves nothing to learn from" in errors and "their answers reach beyond it" in errors
     assert "raise max_length to" in errors
+    ranking = {"prompt": "2 + 2 =", "answers": [" 4", " 5", " four" * 100]}
+    partly = problems("reward", [ranking], f"model.tokenizer={folder}")
+    assert told(partly) == "" and "max_length 64 leaves out sequences of 1 of 1 rows" in told(partly, "warning")
     dpo = problems("dpo", [row], f"model.tokenizer={folder}")
     assert told(dpo) == "" and "max_length 64 cuts 1 of 1 rows" in told(dpo, "warning")
 
@@ -111,6 +151,14 @@ def test_losses_that_depend_on_the_micro_batch_warn(problems: Any) -> None:
         ("dpo", "beta=-0.1", "it is more than 0"),
         ("dpo", "label_smoothing=0.7", "it is between 0 and 0.49"),
         ("dpo", "loss_type=[]", "names no loss"),
+        ("dpo", "loss_weights=[-1.0]", "it is at least 0"),
+        ("dpo", "loss_weights=[1.0, 1.0]", "has 2 numbers, and training.loss_type names 1"),
+        ("dpo", "loss_weights=[0.0]", "counts no loss"),
+        ("dpo", "logging_steps=1.5", "say 1 or 2, or a share"),
+        ("dpo", "label_smoothing_factor=0.1", "or say label_smoothing"),
+        ("dpo", "neftune_noise_alpha=5", "adds noise to the policy alone"),
+        ("reward", "adam_beta2=1", "it is less than 1"),
+        ("reward", "adam_epsilon=0", "it is more than 0"),
         ("reward", "center_rewards_coefficient=-1", "it is at least 0"),
     ],
 )
@@ -125,3 +173,9 @@ def test_numbers_that_would_teach_the_contrary_are_refused(kind: str, word: str,
 def test_a_loss_that_trl_does_not_have_is_no_word(problems: Any) -> None:
     with pytest.raises(ValueError, match="did you mean sigmoid"):
         problems("dpo", [PAIR], "training.loss_type=sigmoidd")
+
+
+def test_labels_that_both_count_nothing_are_refused(problems: Any) -> None:
+    words = ["training.desirable_weight=0", "training.undesirable_weight=0"]
+    assert "are both 0, so that no answer counts" in told(problems("kto", [PAIR], *words))
+    assert told(problems("kto", [PAIR], words[0])) == ""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from hfrecipes.check.check import check_recipe
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import load_recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
+from hfrecipes.tokenization.training import train_tokenizer
 
 CPU = Hardware("cpu", "a processor", 1, 16 * 2**30, False, False)
 RECIPE = """\
@@ -24,11 +27,33 @@ rewards:
 data: {train: [{path: rows.jsonl}]}
 training: {max_steps: 4}
 """
+# Importing it would end the process.
+MINE = """\
+def polite(prompts, completions, solution, **columns):
+    return [0.0] * len(completions)
+
+class Terse:
+    def __init__(self, words, *, unit="tokens"):
+        self.words = words
+
+    def __call__(self, completions, **columns):
+        return [0.0] * len(completions)
+
+def short_of(completions, grade):
+    return [0.0] * len(completions)
+
+def made(**words):
+    return polite
+
+made_later = staticmethod(made)
+raise SystemExit
+"""
 
 
 def found(tmp_path: Path, reward: str, *overrides: str) -> list[Problem]:
     (tmp_path / "r.yaml").write_text(RECIPE.replace("REWARD", reward))
-    (tmp_path / "mine.py").write_text("def polite(prompts, completions, **columns):\n    raise SystemExit\n")
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "half.py").write_text("def fine(completions):\n    return [\n")
     rows = [{"prompt": f"{n} + 1?", "solution": str(n + 1)} for n in range(4)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     problems = check_recipe(load_recipe(tmp_path / "r.yaml", list(overrides)), CPU, runs_dir=tmp_path)
@@ -39,7 +64,10 @@ def found(tmp_path: Path, reward: str, *overrides: str) -> list[Problem]:
     "reward",
     [
         "{function: 'hfrecipes.rewards:Length', target: 12, slope: 0.1, weight: 0.2}",
-        "{function: 'mine:polite', strictness: 3}",
+        "{function: 'mine:polite'}",
+        "{function: 'mine:Terse', words: 3}",
+        "{function: 'mine:made', anything: 3}",
+        "{function: 'mine:made_later', anything: 3}",
         "{model: some/reward-model, revision: main, weight: -1}",
     ],
 )
@@ -57,6 +85,13 @@ def test_what_is_right_is_passed_over(reward: str, tmp_path: Path) -> None:
         ("{function: 'hfrecipes.rewards:RegexMatch', pattern: '('}", 7, "is no regular expression"),
         ("{function: 'hfrecipes.rewards:ExactAnswer'}", 7, "reads the column answer, and data.train.0 has solution"),
         ("{weight: 2.0}", 7, "names neither a function nor a model"),
+        ("{function: 'half:fine'}", 7, "half.py:2 is not valid Python: '[' was never closed"),
+        ("{function: 'mine:polite', strictness: 3}", 7, "is a reward itself, which takes no words"),
+        ("{function: 'mine:Terse'}", 7, "mine:Terse needs words"),
+        ("{function: 'mine:Terse', words: 3, unti: w}", 7, "did you mean unit?"),
+        ("{function: 'mine:short_of'}", 7, "reads the column grade, and data.train.0 has solution"),
+        ("{model: some/model, dtype: float99}", 7, "dtype is 'float99'"),
+        ("{model: some/model, weight: 1e300}", 7, "weight is 1e+300"),
         ("{function: 'mine:polite', model: some/model}", 7, "says both function and model"),
         ("{function: 'mine:polite', weight: much}", 7, "weight is 'much'"),
         ("{function: 'mine:polite', weight: 0}", 7, "counts nothing"),
@@ -118,3 +153,40 @@ def test_words_that_no_recipe_has(word: str, says: str, tmp_path: Path) -> None:
 def test_no_reward_at_all_is_told(tmp_path: Path) -> None:
     problems = found(tmp_path, "{function: 'mine:polite'}", "rewards=[]")
     assert [problem.message for problem in problems] == ["rewards names nothing that scores answers"]
+
+
+def test_prompts_that_leave_no_room_for_an_answer_are_told(tmp_path: Path) -> None:
+    folder = train_tokenizer(["1 + 1? 2 + 1?"], 300, tmp_path / "tokenizer")
+    words = (f"model.tokenizer={folder}", "model.config.max_position_embeddings=40", "training.response_length=30")
+    reward = "{function: 'mine:polite'}"
+    assert found(tmp_path, reward, *words) == []
+    (problem,) = found(tmp_path, reward, *words, "training.response_length=38")
+    assert problem.message.startswith("4 prompts of data.train.0 leave no room for an answer of 38 tokens")
+    assert "training.max_prompt_length: 2 or less" in problem.fix
+    assert found(tmp_path, reward, *words, "training.response_length=38", "training.max_prompt_length=2") == []
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"architectures": ["LlamaForCausalLM"]}, "is a LlamaForCausalLM, which has no head that scores"),
+        ({"architectures": ["LlamaForSequenceClassification"]}, "gives 2 numbers, and a reward is one"),
+        ({"architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "good"}}, None),
+    ],
+)
+def test_a_model_without_one_score_is_told_before_it_is_loaded(
+    config: dict[str, object], says: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "scorer").mkdir()
+    (tmp_path / "scorer" / "config.json").write_text(json.dumps({"model_type": "llama", **config}))
+    save_file({"score.weight": np.zeros((1, 4), dtype=np.float32)}, tmp_path / "scorer" / "model.safetensors")
+    problems = found(tmp_path, "{model: scorer}")
+    assert [says in problem.message for problem in problems] == ([] if says is None else [True])
+
+
+def test_a_run_that_is_missing_is_told_with_the_recipe_that_makes_it(tmp_path: Path) -> None:
+    (tmp_path / "scorer.yaml").write_text("kind: reward\nname: judged\n")
+    (problem,) = found(tmp_path, "{model: runs/judged/model}")
+    assert f"run `hfrecipes run {tmp_path / 'scorer.yaml'}` first" in problem.fix
+    (problem,) = found(tmp_path, "{model: runs/reward/model}")
+    assert "run `hfrecipes run tour/reward` first" in problem.fix

@@ -128,3 +128,35 @@ def test_processes_are_counted_from_one(broken: Path, number: str) -> None:
     done, _ = in_a_process(broken, "good.yaml", f"--num-processes={number}")
     assert done.returncode == 2
     assert "whole number above 0" in done.stderr
+
+
+def test_words_that_are_wrong_do_not_hide_what_the_others_mean(check) -> None:
+    words = [
+        "training.learning_rat=1",
+        "training.logging_steps=1.5",
+        "training.bf16=true",
+        "data.train.0.path=none.jsonl",
+    ]
+    status, printed = check("good.yaml", *words)
+    assert status == 2
+    for said in ("did you mean learning_rate?", "say 1 or 2", "training.bf16 is on", "none.jsonl does not exist"):
+        assert said in printed
+    assert "4 errors" in printed
+    # The words alone are those of the schema.
+    assert "1 error\n" in check("good.yaml", *words, "--words")[1]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "training.max_lenght=4000",  # not: the default reaches beyond the model
+        "data.train=rows.jsonl",  # not: data.train is missing
+        "data.train.0={file: data/questions.jsonl}",  # not: it has neither a name nor a path
+        "data.train.0.colums={prompt: q}",  # not: its columns make no example
+        "adapter.method=lorra",
+        "model.tokenizr=other",
+    ],
+)
+def test_nothing_is_said_that_follows_from_a_word_that_is_wrong(check, word: str) -> None:
+    _, printed = check("good.yaml", word)
+    assert printed.count(" error: ") == 1

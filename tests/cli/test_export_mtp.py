@@ -81,7 +81,11 @@ def test_what_cannot_be_exported_is_told(tmp_path: Path, capsys: pytest.CaptureF
 
     saved(tmp_path / "parallel", "parallel")
     assert "parallel heads for 3 tokens" in told(tmp_path / "parallel")
-    assert "is there already" in told(tmp_path / "parallel", tmp_path / "parallel")
+    assert "exists already" in told(tmp_path / "parallel", tmp_path / "parallel")
+    (tmp_path / "file").write_text("")
+    under = tmp_path / "file" / "deep" / "out"
+    assert f"cannot be made: {tmp_path / 'file'} is a file" in told(tmp_path / "parallel", under)
+    assert "has a name of 300 characters" in told(tmp_path / "parallel", tmp_path / ("x" * 300))
     assert "there is no such folder" in told(tmp_path / "nowhere")
     (tmp_path / "parallel" / FILE).unlink()
     assert f"holds no {FILE}" in told(tmp_path / "parallel")

@@ -214,6 +214,46 @@ def test_rows_that_lose_their_supervised_part_are_named(prepared: Preparer) -> N
         prepared(training="max_steps: 1, max_length: 8")
 
 
+@pytest.mark.parametrize("role", ["asistant", "User", "gpt", "assitant"])
+def test_a_role_that_is_nearly_a_usual_one_is_refused(role: str, prepared: Preparer) -> None:
+    write([GOOD["chat"], {"messages": [USER, {"role": role, "content": "Nacht"}, GOOD["chat"]["messages"][1]]}])
+    with pytest.raises(RecipeError, match=rf"rows.jsonl:2: error: message 2 has the role '{role}'.*The roles are"):
+        prepared()
+
+
+def test_a_role_that_the_template_leaves_out_is_refused(
+    prepared: Preparer, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    write([GOOD["chat"], {"messages": [{"role": "critic", "content": "Nay"}, *GOOD["chat"]["messages"]]}])
+    assert len(prepared().train) == 2  # this template writes any role down
+    folder = shutil.copytree(tokenizer_folder, tmp_path / "choosy")
+    known = "{% for m in messages if m.role in ['user', 'assistant'] %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
+    (folder / "chat_template.jinja").write_text(known)
+    with pytest.raises(
+        RecipeError, match=r"rows.jsonl:2.*message 1 has the role 'critic', and the chat template leaves"
+    ):
+        prepared(tokenizer=Tokenizer.load(folder))
+
+
+def test_sequences_that_a_reward_model_cannot_read_are_left_out_and_told_once(prepared: Preparer) -> None:
+    long = " The quick brown fox jumps over the lazy dog." * 4
+    row = {"prompt": "The", "chosen": " fox", "rejected": " dog"}
+    write([row, *[{**row, "rejected": long}] * 2])
+    words = "max_steps: 1, max_length: 8"
+    (warning,) = prepared(kind="reward", training=words).warnings
+    assert "2 of 3 rows were left out, as too few of their answers fit into max_length 8" in warning
+    write([{"prompt": "The", "answers": [" fox", " dog", long]}])
+    (warning,) = prepared(kind="reward", training=words).warnings
+    assert "1 of 1 rows have sequences longer than max_length 8" in warning and "left out with their seq" in warning
+
+
+def test_rows_of_which_none_is_better_ask_for_other_answers(prepared: Preparer) -> None:
+    write([{"prompt": "The", "answers": [" fox", " dog"], "scores": [1, 1]}] * 2)
+    with pytest.raises(RecipeError, match=r"in 2 of 2 no answer is better") as told:
+        prepared(kind="dpo", training="max_steps: 1, max_length: 64")
+    assert "max_length" not in str(told.value)
+
+
 @pytest.mark.parametrize("mask", ["true", "false"])
 def test_no_packed_row_is_without_a_target(mask: str, prepared: Preparer, tokenizer: Tokenizer) -> None:
     text = "The quick brown fox"

@@ -13,6 +13,7 @@ from hfrecipes.check.data import data_problems, scan_sources
 from hfrecipes.data.formats import to_examples
 from hfrecipes.data.prepare import prepare
 from hfrecipes.data.sources import open_sources
+from hfrecipes.data.tasks import task_problems
 from hfrecipes.recipe.loader import Recipe, check_words
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.tokenization.tokenizer import Tokenizer
@@ -112,3 +113,28 @@ def test_families_stand_beside_the_example() -> None:
     assert example == {"prompt": "p", "completion": "c", "family": "word order", "kind": "direct"}
     with pytest.raises(RecipeError, match="family is said twice"):
         open_sources(recipe(Path("missing.jsonl"), [], family="a"), "train")
+
+
+@pytest.mark.parametrize(
+    ("tag", "meant"),
+    [
+        ("clarifcation", "clarification"),
+        ("calrification", "clarification"),
+        ("Refusal", "refusal"),
+        ("refusals", "refusal"),
+        ("chain of thought", "chain_of_thought"),
+        ("refusal", None),
+        ("classification", None),
+        ("direct", None),
+        ("reversal", None),
+    ],
+)
+def test_a_kind_that_is_nearly_one_that_is_scored_is_refused(tag: str, meant: str | None) -> None:
+    row, spec = {"prompt": "q", "completion": "a", "type": tag}, {"columns": {"kind": "type"}}
+    if meant is None:
+        assert to_examples(row, spec)[0]["kind"] == tag
+        return
+    with pytest.raises(RecipeError, match=f"rows.jsonl:3.*did you mean {meant}"):
+        to_examples(row, spec, "rows.jsonl:3")
+    (problem,) = task_problems({"kind": tag}, "mine.yaml:4")
+    assert meant in problem.fix

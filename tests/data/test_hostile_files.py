@@ -49,7 +49,7 @@ def refusal(name: str) -> str:
         ("a.jsonl", b'{"text": "x"}\n' + b"\x00" * 512 + b"\n", "a.jsonl:2: error: holds nothing but NUL bytes"),
         ("a.jsonl", gzip.compress(b'{"text": "x"}\n', mtime=0), r"a.jsonl:1: error: is compressed \(.* ends in .gz"),
         ("a.json", b'{"text": "x"}\n{"text": "y"}\n', r"a.json: error: .*with an object on each line, name it .jsonl"),
-        ("a.jsonl", b"[" * 100_000, "a.jsonl:1: error: cannot be read as JSON: maximum recursion"),
+        ("a.jsonl", b"[" * 100_000, "a.jsonl:1: error: is nested too deeply"),
     ],
 )
 def test_what_python_would_read_otherwise_than_it_was_meant_is_refused(name: str, content: bytes, told: str) -> None:

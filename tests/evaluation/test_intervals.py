@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hfrecipes.evaluation.intervals import MAX_UNITS, bootstrap_interval, paired_difference, proportion_interval
+from hfrecipes.evaluation.intervals import (
+    MAX_UNITS,
+    bootstrap_interval,
+    outcome_interval,
+    paired_difference,
+    proportion_interval,
+)
 
 
 @pytest.fixture
@@ -132,6 +138,15 @@ def test_proportion_agrees_with_scipy(successes, n):
     theirs = stats.binomtest(successes, n).proportion_ci(0.9, method="wilson")
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
     assert (ours.value, ours.n) == (successes / n, n)
+
+
+def test_outcomes_that_all_agree_leave_room_for_others():
+    assert bootstrap_interval([0.0] * 30).high == 0.0
+    # The rule of three (Hanley and Lippman-Hand 1983): 0 of n excludes shares above some 3 / n.
+    assert outcome_interval([0.0] * 30).high == pytest.approx(3 / 30, rel=0.2)
+    assert outcome_interval([1.0] * 30).low == pytest.approx(1 - 3 / 30, rel=0.2)
+    assert outcome_interval([0, 1, 1]) == proportion_interval(2, 3)
+    assert outcome_interval([0.5, 1.0, 0.0]) == bootstrap_interval([0.5, 1.0, 0.0])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from hfrecipes.evaluation.labelled_answers import separation
 
@@ -27,6 +28,14 @@ def test_the_interval_has_the_width_that_theory_gives() -> None:
     first, second = area / (2 - area), 2 * area**2 / (1 + area)
     spread = (area * (1 - area) + 149 * (first - area**2) + 149 * (second - area**2)) / 150**2
     assert found.high - found.low == pytest.approx(2 * 1.96 * spread**0.5, rel=0.15)
+
+
+def test_answers_that_are_told_apart_without_exception_leave_room_for_one() -> None:
+    found = separation([3.0, 2.0, 2.5, 1.0, 0.0], [True, True, True, False, False])
+    # Two pairs can be formed of different answers, and both are in order.
+    low = stats.binomtest(2, 2).proportion_ci(0.95, method="wilson").low
+    assert (found.value, found.high, found.n) == (1.0, 1.0, 5) and found.low == pytest.approx(low)
+    assert separation([0.0, 1.0], [True, False]).high < 1.0
 
 
 @pytest.mark.parametrize(

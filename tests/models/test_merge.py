@@ -10,7 +10,8 @@ import torch
 from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from hfrecipes.models.merge import grow_embeddings, merge_adapter, refuse_unmergeable
+from hfrecipes.models.extended_embeddings import grow_embeddings
+from hfrecipes.models.merge import merge_adapter, refuse_unmergeable
 from hfrecipes.recipe.problem import RecipeError
 
 SIZE = {"vocab_size": 96, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.2}

@@ -49,6 +49,13 @@ def test_overrides_are_yaml_and_are_named_as_the_place(load) -> None:
     assert recipe.where("training.packing") == "mine.yaml:12"
 
 
+def test_what_an_override_replaces_has_no_line_any_more(load) -> None:
+    text = "data.train=[{path: a.jsonl}]"
+    recipe = load(text, "data.train.0.limit=5")
+    assert recipe.where("data.train.0") == recipe.where("data.train.0.path") == f"override {text}"
+    assert recipe.where("data.train.0.limit") == "override data.train.0.limit=5"
+
+
 def test_the_last_override_wins(load) -> None:
     assert load("training.seed=1", "training.seed=2").get("training.seed") == 2
 
@@ -252,3 +259,18 @@ def test_a_batch_beyond_all_batches_is_told_of(refused) -> None:
 def test_hidden_names_are_kept_for_what_is_beside_a_run(refused, name: str) -> None:
     (problem,) = refused(f"name={name}")
     assert "no dot before them" in problem.fix
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("model.config.model_type=[llama]", "model.config.model_type is"),
+        ("model.config.model_type={}", "model.config.model_type is"),
+        (
+            "training={max_steps: 1, lr_scheduler_type: [cosine], lr_scheduler_kwargs: {num_cycles: 1}}",
+            "lr_scheduler_type is",
+        ),
+    ],
+)
+def test_a_list_where_a_name_is_expected_is_told(refused, override: str, says: str) -> None:
+    assert any(says in problem.message for problem in refused("model={config: {model_type: llama}}", override))

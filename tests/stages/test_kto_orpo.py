@@ -93,7 +93,8 @@ def test_pairs_become_a_good_and_a_bad_answer_and_rankings_their_best_and_worst(
 
 
 def test_a_micro_batch_may_have_no_bad_answer() -> None:
-    good = [{"prompt": f"And {n}?", "completion": f" {n * 3}", "label": True} for n in range(6)]
+    # One bad answer, which the first batch of four does not draw.
+    good = [{"prompt": f"And {n}?", "completion": f" {n * 3}", "label": n != 20} for n in range(40)]
     Path("good.jsonl").write_text("".join(json.dumps(row) + "\n" for row in good))
     words = ("data={train: [{path: good.jsonl}]}", "training.max_steps=1", "training.save_strategy=no")
     (entry,) = [each for each in trained("kto.yaml", "name=good", *words).metrics() if "loss" in each]

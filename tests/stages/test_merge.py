@@ -167,6 +167,9 @@ def test_what_cannot_be_merged_or_written_is_said_before_anything_is_loaded(runs
     (tmp_path / "there").mkdir()
     with pytest.raises(RecipeError, match="exists already"):
         merge_run(runs / "plain", tmp_path / "there")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecipeError, match="file is a file"):
+        merge_run(runs / "plain", tmp_path / "file" / "out")
 
 
 def test_the_verb_tells_the_figures_and_ends_in_error_where_it_refuses(runs: Path, tmp_path: Path, capsys) -> None:

@@ -187,7 +187,7 @@ def test_values_begin_as_the_reward_model_judges() -> None:
 
 
 def test_a_prompt_without_room_for_an_answer_is_told_before_the_first_step() -> None:
-    with pytest.raises(RecipeError, match=r"data.train: prompt 0 .* more than the 160 .*max_prompt_length: 3"):
+    with pytest.raises(RecipeError, match=r"22 prompts of data.train.0 leave no room .*max_prompt_length: 3"):
         trained("ppo.yaml", "name=long", "training.response_length=157")
 
 

@@ -141,6 +141,12 @@ def test_data_that_changed_under_the_same_words_is_found(tmp_path: Path) -> None
     with pytest.raises(RecipeError, match=r"the data has changed .*--allow-change data"):
         run(load_recipe(tmp_path / "own.yaml"), options=options)
     allowed = RunOptions(runs_dir=tmp_path / "runs", resume=True, quiet=True, allow_change=("data",))
+    # Other words make another tokenizer, whose ids the checkpoint has never seen.
+    data.write_text("\n".join([*lines[:60], *[json.dumps({"text": "Zebras zigzag, whatever zebras are."})] * 20]))
+    keep = rf"keep the one it has learnt: model\.tokenizer={first.checkpoints}/checkpoint-2"
+    with pytest.raises(RecipeError, match=keep):
+        run(load_recipe(tmp_path / "own.yaml"), options=allowed)
+    data.write_text("\n".join(reversed(lines)))
     resumed = RunDir(run(load_recipe(tmp_path / "own.yaml"), options=allowed))
     assert any("the data has changed" in warning for warning in resumed.facts()["warnings"])
 

@@ -192,6 +192,9 @@ def test_a_judge_that_fails_has_its_line_in_the_recipe(judge: str, fault: str) -
     ("evaluation", "fault"),
     [
         ("{win_rate: {num_prompts: 4}}", "has nobody who judges"),
+        ("{win_rate: {}}", "has nobody who judges"),
+        ("{win_rate: {judges: [{compare: 'judges:brevity'}]}}", "cannot be given three lists"),
+        ("{win_rate: {judges: [{model: ./runs/base}]}}", "is a LlamaForCausalLM, which has no head that scores"),
         ("{win_rate: {judges: [{}]}}", "names nobody"),
         ("{win_rate: {judges: [{model: runs/reward, function: 'judges:brevity'}]}}", "says model and function"),
         ("{win_rate: {judges: [{model: runs/reward, revison: main}]}}", "did you mean revision"),

@@ -17,6 +17,7 @@ from hfrecipes.objectives.clm import PackedCollator
 from hfrecipes.objectives.settings import MTPSettings
 from hfrecipes.stages.processes import leave_group
 from hfrecipes.trainers.mtp import MTPTrainer
+from tests.trainers.sharded import whole
 
 GLOBAL_BATCH, STEPS, VOCABULARY = 8, 2, 64
 # Name -> what is trained, and whether inner states of the trunk are made anew for the gradient.
@@ -49,7 +50,7 @@ class Keep(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         inner = getattr(model, "module", model)
         named = inner.named_parameters()
-        self.gradients.append({name: weight.grad.clone() for name, weight in named if weight.grad is not None})
+        self.gradients.append({name: whole(weight.grad) for name, weight in named if weight.grad is not None})
 
 
 def train(scene: str, micro: int, folder: Path) -> dict[str, Any]:

@@ -212,6 +212,11 @@ class MTPModel(DecodesWithHeads):
         except RuntimeError as error:
             raise ValueError(f"the heads in {folder} are not those of this model: {error}") from error
 
+    def shared_parts(self) -> list[nn.Module]:
+        """What heads use besides the model itself: embeddings, final norm, output matrix."""
+        norms = [self.get_submodule(name) for name in self.mtp_anatomy.norms]
+        return [self.get_input_embeddings(), *norms, self.get_output_embeddings()]
+
     @property
     def head_facts(self) -> dict[str, Any]:
         kind = "parallel" if isinstance(self.mtp_heads, ParallelHeads) else "chained"

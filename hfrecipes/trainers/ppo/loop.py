@@ -104,7 +104,8 @@ class PPOLoop(WholeRollouts, Trainer):
     ) -> Any:
         """The part of a minibatch's loss that lies in one micro-batch; over micro-batches and processes they add up to it."""
         args = self.args
-        self._tokens_read = inputs["input_ids"].numel()
+        # The last token of a row is drawn, and not read.
+        self._tokens_read = inputs["input_ids"][:, 1:].numel()
         made = model(input_ids=inputs["input_ids"], responses=inputs["responses"], temperature=args.temperature)
         if inputs["first"]:
             self.check_ratio(made["logps"], inputs["old_logps"])

@@ -11,56 +11,41 @@ from torch import Tensor
 from transformers.trainer_utils import speed_metrics
 
 from hfrecipes.models.mode import eval_mode
-from hfrecipes.recipe.stops import RunStoppedError
 from hfrecipes.trainers.ppo.advantages import gae
 from hfrecipes.trainers.ppo.completions_table import print_completions
 from hfrecipes.trainers.ppo.distributed import gathered_for_generation
 from hfrecipes.trainers.ppo.kl import KLController, kl_estimates
-from hfrecipes.trainers.ppo.loop import PPOLoop
 from hfrecipes.trainers.ppo.prompts import Prompt, PromptReader
-from hfrecipes.trainers.ppo.reference import Reference
 from hfrecipes.trainers.ppo.rewards import Rewards
 from hfrecipes.trainers.ppo.rollout import Rollout, Texts, score_texts
-from hfrecipes.trainers.ppo.sampling import Sampling, draw_uniforms, sample_completions
+from hfrecipes.trainers.ppo.sampling import draw_uniforms, sample_completions
 from hfrecipes.trainers.ppo.scorers import Completed
 from hfrecipes.trainers.ppo.scores import ScoreNormalizer, settle_missing_eos, token_rewards
-from hfrecipes.trainers.ppo.statistics import masked_mean, masked_whiten
+from hfrecipes.trainers.ppo.scoring import PPOScoring
+from hfrecipes.trainers.ppo.statistics import masked_whiten
 from hfrecipes.trainers.ppo.watching import Signs, rollout_figures, update_figures
 
-# Mean difference of log-probabilities that should be equal, in nats: rounding stays below, mistakes do not.
-_FINE, _COARSE = 1e-3, 5e-2
 # Uniform numbers of evaluations: the same for each, and none that a rollout draws.
 _EVALUATION = -1
 
 
-class PPORollouts(PPOLoop):
+class PPORollouts(PPOScoring):
     """Makes rollouts of the parts that its trainer is given.
 
     Attributes:
-        reader, sampling, rewards, reference: The parts; no reference where divergence costs nothing.
+        reader, rewards: The parts.
         kl: The coefficient.
         normalizer: Of scores.
         signs: What to warn of.
     """
 
     reader: PromptReader
-    sampling: Sampling
     rewards: Rewards
-    reference: Reference | None
     kl: KLController
     normalizer: ScoreNormalizer
     signs: Signs
     _figure_sums: dict[str, float]
     _figure_count: int
-
-    @property
-    def policy(self) -> Any:
-        """The model without what is wrapped around it."""
-        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-
-    def call_policy(self, **inputs: Any) -> Any:
-        """Its forward pass without gradient, through what gathers its weights where these are split."""
-        return (self.model_wrapped if self.is_deepspeed_enabled else self.model)(**inputs)
 
     def make_rollout(self, number: int) -> Rollout:
         size = self.args.rollout_size
@@ -68,7 +53,7 @@ class PPORollouts(PPOLoop):
         uniforms = draw_uniforms(self.args.seed, number, size, self.args.response_length)
         rollout, completed = self._complete(self.train_dataset, rows, uniforms)
         if number == 0:
-            self._refuse_other_start(rollout)
+            self.refuse_other_start(rollout)
         kl = self._settle(rollout)
         self._note(rollout, kl, completed)
         return rollout
@@ -90,11 +75,11 @@ class PPORollouts(PPOLoop):
         ids = [prompt.ids for prompt in prompts]
         size = self.args.local_rollout_forward_batch_size
         with eval_mode(self.model):
-            with gathered_for_generation(self) as model:
-                drawn = uniforms[mine].to(self.args.device)
-                tokens, lengths, finished = sample_completions(model, ids, drawn, self.sampling, size)
+            drawn = uniforms[mine].to(self.args.device)
+            with gathered_for_generation(self) as model, self.taking_down(drawn) as note:
+                tokens, lengths, finished = sample_completions(model, ids, drawn, self.sampling, size, note)
             texts = Texts.join(ids, tokens, lengths, self.sampling.pad_id)
-            own = score_texts(texts, size, self._score)
+            own = self.own_scores(texts, note)
             ref = own if self.reference is None else score_texts(texts, size, self._score_by_reference)
         completed = self._completed(prompts, tokens, lengths, finished)
         scores, token_scores, table = self.rewards(completed, self.args.response_length)
@@ -105,13 +90,6 @@ class PPORollouts(PPOLoop):
             texts, own["logps"], own["entropies"], own["values"], ref["logps"], finished, scores, token_scores, table
         )
         return rollout.gather(self.accelerator), completed
-
-    def _score(self, ids: Tensor, places: Tensor) -> dict[str, Tensor]:
-        return self.call_policy(input_ids=ids, responses=places, temperature=self.args.temperature)
-
-    def _score_by_reference(self, ids: Tensor, places: Tensor) -> dict[str, Tensor]:
-        words = {"input_ids": ids, "responses": places, "temperature": self.args.temperature, "wanted": "logps"}
-        return self.reference.score(self.policy, self.call_policy, **words)
 
     def _completed(self, prompts: list[Prompt], tokens: Tensor, lengths: Tensor, finished: Tensor) -> Completed:
         ids = [row[:length] for row, length in zip(tokens.tolist(), lengths.tolist(), strict=True)]
@@ -149,43 +127,6 @@ class PPORollouts(PPOLoop):
             prompts = [str(prompt.given) for prompt in completed.prompts[shown]]
             scores = (rollout.scores + rollout.token_scores.sum(1)).tolist()[: len(prompts)]
             print_completions(prompts, completed.texts[shown], scores, self.state.global_step)
-
-    # What has to be equal
-
-    @property
-    def _tolerance(self) -> float:
-        coarse = self.accelerator.mixed_precision != "no" or self.policy.dtype != torch.float32
-        return _COARSE if coarse else _FINE
-
-    def _refuse_other_start(self, rollout: Rollout) -> None:
-        """Raises where the policy is its own reference and the two do not agree.
-
-        Raises:
-            RunStoppedError: on every process.
-        """
-        if self.reference is None or not self.reference.is_start:
-            return
-        apart = float(masked_mean((rollout.logps - rollout.ref_logps).abs(), rollout.texts.mask))
-        if apart > self._tolerance:
-            fault = f"before the first step the policy and its reference differ by {apart:.3g} nats for each token"
-            raise RunStoppedError(f"{fault}: the reference is not what the training begins with; give ref_model")
-        # A second training with the same trainer begins elsewhere.
-        self.reference.is_start = False
-
-    def check_ratio(self, logps: Tensor, old_logps: Tensor) -> None:
-        """Raises where a rollout's log-probabilities are not those of the training's forward pass.
-
-        Raises:
-            RunStoppedError: the loss would compare the policy with another one.
-        """
-        if not self.args.disable_dropout:
-            return
-        apart = float((logps.detach() - old_logps).abs().mean())
-        if not apart <= self._tolerance:
-            fault = (
-                f"before anything was learnt from a rollout, log-probabilities differ from its own by {apart:.3g} nats"
-            )
-            raise RunStoppedError(f"{fault}: something in the model is random, or depends on the batch")
 
     # Logging and measuring
 

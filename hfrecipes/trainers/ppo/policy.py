@@ -14,7 +14,7 @@ from hfrecipes.trainers.ppo.token_scores import chunked_token_scores, linear_tok
 
 # Where what makes values hangs in the model, and what its weights are called in its state.
 VALUE_PREFIX = "ppo_value."
-Wanted = Literal["logps", "all", "hidden"]
+Wanted = Literal["logps", "values", "all", "hidden"]
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
@@ -74,7 +74,8 @@ class PolicyModel:
             args: Those of the model.
             responses: `(tokens,)` places in the flattened `input_ids`, of the token *before* each one that was chosen.
             temperature: Of sampling.
-            wanted: `logps`: these and entropies; `all`: values, too; `hidden`: only the states at these places.
+            wanted: `logps`: these and entropies; `all`: values, too; `values`: only these, where they have a forward pass of
+                their own; `hidden`: only the states at these places.
             kwargs: Those of the model; rows are padded at the right, so no mask is needed.
 
         Returns:
@@ -83,10 +84,14 @@ class PolicyModel:
         """
         if responses is None:
             return super().forward(*args, **kwargs)
-        hidden = self._hidden(**kwargs).flatten(0, 1).index_select(0, responses)
         if wanted == "hidden":
-            return {"hidden": hidden}
+            return {"hidden": self._hidden(responses, kwargs)}
         tokens = kwargs["input_ids"].flatten().index_select(0, responses + 1)
+        ids, responses = _without_last(kwargs["input_ids"], responses)
+        kwargs = {**kwargs, "input_ids": ids}
+        if wanted == "values":
+            return {"values": self._values(None, responses, kwargs)}
+        hidden = self._hidden(responses, kwargs)
         logps, entropies = self._token_scores(hidden, tokens, temperature)
         made = {"logps": logps, "entropies": entropies}
         if wanted == "all" and self.ppo_value is not None:
@@ -99,8 +104,8 @@ class PolicyModel:
         plain = {name: weight for name, weight in whole.items() if VALUE_PREFIX not in name}
         return super().save_pretrained(*args, state_dict=plain, **kwargs)
 
-    def _hidden(self, **kwargs: Any) -> Tensor:
-        """What the output matrix would read, `(rows, tokens, width)`; of its logits one position is made and thrown away."""
+    def _hidden(self, places: Tensor, kwargs: dict[str, Any]) -> Tensor:
+        """What the output matrix would read, `(places, width)`; of its logits one position is made and thrown away."""
         seen: list[Tensor] = []
 
         def catch(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -112,7 +117,7 @@ class PolicyModel:
             super().forward(**{**kwargs, "use_cache": False, "return_dict": True})
         finally:
             handle.remove()
-        return seen[0]
+        return seen[0].flatten(0, 1).index_select(0, places)
 
     def _token_scores(self, hidden: Tensor, tokens: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         output, anatomy = self.get_output_embeddings(), self.ppo_anatomy
@@ -122,11 +127,16 @@ class PolicyModel:
             return linear_token_scores(hidden, output.weight, tokens, bias=output.bias, **words)
         return chunked_token_scores(hidden, lambda rows: anatomy.finish(output(rows)), tokens, temperature)
 
-    def _values(self, hidden: Tensor, responses: Tensor, kwargs: dict[str, Any]) -> Tensor:
+    def _values(self, hidden: Tensor | None, responses: Tensor, kwargs: dict[str, Any]) -> Tensor:
         if self.ppo_second_pass is not None:
             with self.ppo_second_pass():
-                hidden = self._hidden(**kwargs).flatten(0, 1).index_select(0, responses)
+                hidden = self._hidden(responses, kwargs)
         return self.ppo_value(hidden, responses, kwargs)
+
+
+def _without_last(ids: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows without their last token, and the places in them: it is drawn, and nothing is drawn behind it."""
+    return ids[:, :-1].contiguous(), places - places.div(ids.shape[1], rounding_mode="floor")
 
 
 def output_width(model: Any) -> int:

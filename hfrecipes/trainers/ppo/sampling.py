@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import (
-    DynamicCache,
-    GenerationConfig,
-    LogitsProcessorList,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import DynamicCache, LogitsProcessorList, TopKLogitsWarper, TopPLogitsWarper
 
-from hfrecipes.trainers.ppo.scores import response_lengths
+from hfrecipes.trainers.ppo.generating import generate
 from hfrecipes.trainers.ppo.stop_strings import StopStrings
 
 
@@ -80,8 +73,17 @@ def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
     return torch.searchsorted(sums, places, right=True)[:, 0]
 
 
+# Is told each draw: rows `(drawn,)`, the step, logits `(drawn, vocabulary)` divided by the temperature, tokens `(drawn,)`.
+Note = Callable[[Tensor, int, Tensor, Tensor], None]
+
+
 def sample_completions(
-    model: Any, prompts: Sequence[Sequence[int]], uniforms: Tensor, sampling: Sampling, batch_size: int
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    uniforms: Tensor,
+    sampling: Sampling,
+    batch_size: int,
+    note: Note | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Completions of prompts, in batches of prompts of about the same length.
 
@@ -91,6 +93,7 @@ def sample_completions(
         uniforms: `(rows, length)`.
         sampling: How they are drawn.
         batch_size: Rows at a time.
+        note: Is told each draw of the loop here; tokens behind the end of a row are drawn, too.
 
     Returns:
         Tokens `(rows, length)`, lengths `(rows,)` with the token that ends a completion, and whether it ended, `(rows,)`.
@@ -103,8 +106,12 @@ def sample_completions(
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         ids, mask = pad_left([prompts[row] for row in rows], sampling.pad_id, device)
-        make = _loop if sampling.generate is None else _generate
-        tokens[rows], lengths[rows], finished[rows] = make(model, ids, mask, uniforms[rows], sampling)
+        if sampling.generate is None:
+            places = torch.tensor(rows, device=device)
+            made = _loop(model, ids, mask, uniforms[rows], sampling, places, note)
+        else:
+            made = generate(model, ids, mask, uniforms[rows], sampling)
+        tokens[rows], lengths[rows], finished[rows] = made
     return tokens, lengths, finished
 
 
@@ -144,7 +151,9 @@ class _Batch:
         self.rows, self.mask, self.done = self.rows[kept], self.mask[kept], self.done[kept]
 
 
-def _loop(model: Any, ids: Tensor, mask: Tensor, uniforms: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor]:
+def _loop(
+    model: Any, ids: Tensor, mask: Tensor, uniforms: Tensor, sampling: Sampling, places: Tensor, note: Note | None
+) -> tuple[Tensor, Tensor, Tensor]:
     count, width = ids.shape
     tokens = ids.new_full((count, sampling.length), sampling.pad_id)
     lengths = ids.new_full((count,), sampling.length)
@@ -168,6 +177,8 @@ def _loop(model: Any, ids: Tensor, mask: Tensor, uniforms: Tensor, sampling: Sam
         logits = model(input_ids=given, past_key_values=batch.cache, use_cache=True, **inputs).logits[:, -1]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / sampling.temperature
         chosen = draw(warpers(given, logits), uniforms[batch.rows, step])
+        if note is not None:
+            note(places[batch.rows], step, logits, chosen)
         writing = batch.rows[~batch.done]
         tokens[writing, step] = chosen[~batch.done]
         ended = torch.isin(chosen, stop_ids)
@@ -190,61 +201,3 @@ def _loop(model: Any, ids: Tensor, mask: Tensor, uniforms: Tensor, sampling: Sam
 def _forward_words(model: Any) -> frozenset[str]:
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     return frozenset(inspect.signature(base.forward).parameters)
-
-
-def _generate(
-    model: Any, ids: Tensor, mask: Tensor, uniforms: Tensor, sampling: Sampling
-) -> tuple[Tensor, Tensor, Tensor]:
-    """With `model.generate`, its random numbers decided by the first of the uniform ones."""
-    words = {
-        "do_sample": True,
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-        # What the model's own generation_config says would take the samples off the policy.
-        "repetition_penalty": 1.0,
-        "max_new_tokens": sampling.length,
-        "pad_token_id": sampling.pad_id,
-        "eos_token_id": list(sampling.stop_ids) or None,
-        **(sampling.generate or {}),
-    }
-    settings = {word: value for word, value in words.items() if hasattr(GenerationConfig(), word)}
-    rest = {word: value for word, value in words.items() if word not in settings}
-    if sampling.stop_strings is not None:
-        rest["stopping_criteria"] = [*rest.get("stopping_criteria", []), sampling.stop_strings.behind(ids.shape[1])]
-    devices = [ids.device] if ids.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), _own_stops(model, sampling):
-        torch.manual_seed(int(float(uniforms[0, 0]) * 2**24))
-        made = model.generate(
-            input_ids=ids, attention_mask=mask, generation_config=GenerationConfig(**settings), **rest
-        )
-    made = made[:, ids.shape[1] :]
-    tokens = ids.new_full((len(ids), sampling.length), sampling.pad_id)
-    tokens[:, : made.shape[1]] = made
-    return _ends(tokens, sampling)
-
-
-def _ends(tokens: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor]:
-    stop_ids = torch.tensor(sampling.stop_ids, dtype=torch.int64, device=tokens.device)
-    lengths, finished = response_lengths(tokens, stop_ids)
-    if sampling.stop_strings is not None:
-        for step in range(tokens.shape[1]):
-            ended = sampling.stop_strings(tokens[:, : step + 1]) & (step < lengths)
-            # Later ends of the same row are no ends any more.
-            lengths, finished = torch.where(ended, step + 1, lengths), finished | ended
-    places = torch.arange(tokens.shape[1], device=tokens.device)
-    return torch.where(places < lengths[:, None], tokens, sampling.pad_id), lengths, finished
-
-
-@contextlib.contextmanager
-def _own_stops(model: Any, sampling: Sampling) -> Any:
-    """The model's own end tokens stop nothing unless they are asked for: `generate` falls back on them."""
-    config = getattr(model, "generation_config", None)
-    before = getattr(config, "eos_token_id", None)
-    if config is not None:
-        config.eos_token_id = list(sampling.stop_ids) or None
-    try:
-        yield
-    finally:
-        if config is not None:
-            config.eos_token_id = before

@@ -13,6 +13,9 @@ from torch.utils.checkpoint import checkpoint
 # Logits of a chunk: 2**17 numbers are 512 KiB in float32, which a core's own cache holds; of a vocabulary of 1,024 they take
 # two thirds of the time of 4 MiB. Below 64 rows the product waits for its matrix, which is read anew for each chunk.
 _CHUNK_LOGITS, _CHUNK_ROWS = 2**17, 64
+# Derivatives by the logits are kept for the gradient of the output matrix where the vocabulary is no wider than so many hidden
+# states: half of the 34 bytes a layer keeps for each number of a state (Korthikanti et al. 2022, arXiv:2205.05198, equation 1).
+_KEPT_WIDTHS = 8
 
 
 def linear_token_scores(
@@ -28,8 +31,8 @@ def linear_token_scores(
     """Log-probability of each token, and entropy of the distribution it was drawn from.
 
     Logits are `softcap(scale * (hidden @ weight.T + bias)) / temperature`. What is kept for the gradient is of the size of
-    `hidden`: a log-probability's derivative by its hidden state is known as soon as it is computed. Only where `weight` is
-    trained are the logits made a second time.
+    `hidden`: a log-probability's derivative by its hidden state is known as soon as it is computed. Where `weight` is trained,
+    logits are made a second time, unless the vocabulary is so small that derivatives by them are no burden.
 
     Args:
         hidden: `(tokens, width)`.
@@ -43,7 +46,9 @@ def linear_token_scores(
     Returns:
         Both `(tokens,)` in float32 or finer; the entropies, in nats, have no gradient.
     """
-    return _LinearTokenScores.apply(hidden, weight, bias, tokens, softcap, scale, temperature)
+    # Asked here: without gradient, what is trained is still said to need one inside.
+    keeps = torch.is_grad_enabled() and len(weight) <= _KEPT_WIDTHS * hidden.shape[1]
+    return _LinearTokenScores.apply(hidden, weight, bias, tokens, softcap, scale, temperature, keeps)
 
 
 def chunked_token_scores(
@@ -61,11 +66,7 @@ def chunked_token_scores(
     """
 
     def of_chunk(part: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        logits = _fine(output_logits(part)) / temperature
-        normaliser = logits.logsumexp(1)
-        with torch.no_grad():
-            entropy = normaliser - (torch.softmax(logits, 1) * logits).sum(1)
-        return logits.gather(1, wanted[:, None])[:, 0] - normaliser, entropy
+        return scores_of_logits(_fine(output_logits(part)) / temperature, wanted)
 
     with torch.no_grad():
         vocabulary = output_logits(hidden[:1]).shape[-1]
@@ -76,6 +77,19 @@ def chunked_token_scores(
         for chunk in zip(hidden.split(size), tokens.split(size), strict=True)
     ]
     return torch.cat([logps for logps, _ in parts]), torch.cat([entropies for _, entropies in parts])
+
+
+def scores_of_logits(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of logits that are there.
+
+    Args:
+        logits: `(tokens, vocabulary)` in float32 or finer, divided by the temperature.
+        tokens: `(tokens,)`.
+    """
+    normaliser = logits.logsumexp(1)
+    with torch.no_grad():
+        entropies = normaliser - torch.linalg.vecdot(torch.softmax(logits, 1), logits)
+    return logits.gather(1, tokens[:, None])[:, 0] - normaliser, entropies
 
 
 class _LinearTokenScores(torch.autograd.Function):
@@ -89,9 +103,11 @@ class _LinearTokenScores(torch.autograd.Function):
         softcap: float | None,
         scale: float,
         temperature: float,
+        keeps: bool,
     ) -> tuple[Tensor, Tensor]:
         settings = softcap, scale, temperature
-        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        wants_hidden, *wants_parameters = ctx.needs_input_grad[:3]
+        kept: list[Tensor] = []
         fine = torch.promote_types(hidden.dtype, torch.float32)
         logps, entropies = (torch.empty(len(hidden), dtype=fine, device=hidden.device) for _ in range(2))
         slopes = torch.empty_like(hidden) if wants_hidden else None
@@ -104,20 +120,25 @@ class _LinearTokenScores(torch.autograd.Function):
             shares = torch.exp(logits - normaliser)
             entropies[rows] = normaliser[:, 0] - torch.linalg.vecdot(shares, logits)
             if wants_hidden:
-                slopes[rows] = _by_product(shares, squashed, tokens[rows], scale, temperature).to(hidden.dtype) @ weight
-        ctx.save_for_backward(slopes, *((hidden, weight, bias, tokens) if wants_weight or wants_bias else (None,) * 4))
+                slope = _by_product(shares, squashed, tokens[rows], scale, temperature).to(hidden.dtype)
+                slopes[rows] = slope @ weight
+                if keeps and any(wants_parameters):
+                    kept.append(slope)
+        ctx.save_for_backward(
+            slopes, *((hidden, weight, bias, tokens) if any(wants_parameters) else (None,) * 4), *kept
+        )
         ctx.settings = settings
         ctx.mark_non_differentiable(entropies)
         return logps, entropies
 
     @staticmethod
     def backward(ctx: Any, by_logps: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        slopes, hidden, weight, bias, tokens = ctx.saved_tensors
+        slopes, hidden, weight, bias, tokens, *kept = ctx.saved_tensors
         by_hidden = None if slopes is None else slopes * by_logps[:, None].to(slopes.dtype)
         by_weight = by_bias = None
         if hidden is not None:
-            by_weight, by_bias = _by_parameters(hidden, weight, bias, tokens, by_logps, ctx.settings)
-        return by_hidden, by_weight, by_bias, None, None, None, None
+            by_weight, by_bias = _by_parameters(hidden, weight, bias, tokens, by_logps, ctx.settings, kept)
+        return by_hidden, by_weight, by_bias, None, None, None, None, None
 
 
 def _logits(
@@ -148,21 +169,27 @@ def _by_parameters(
     tokens: Tensor,
     by_logps: Tensor,
     settings: tuple[float | None, float, float],
+    kept: list[Tensor],
 ) -> tuple[Tensor, Tensor | None]:
     fine = torch.promote_types(hidden.dtype, torch.float32)
     by_weight = torch.zeros_like(weight, dtype=fine)
     by_bias = None if bias is None else torch.zeros_like(bias, dtype=fine)
-    for start in range(0, len(hidden), _chunk_rows(len(weight))):
-        rows = slice(start, start + _chunk_rows(len(weight)))
-        logits, squashed = _logits(hidden[rows], weight, bias, *settings)
-        slope = _by_product(torch.softmax(logits, 1), squashed, tokens[rows], *settings[1:])
-        slope.mul_(by_logps[rows, None])
-        if by_bias is not None:
-            by_bias += slope.sum(0)
-        if hidden.dtype == fine:
-            by_weight.addmm_(slope.T, hidden[rows])
+    size = _chunk_rows(len(weight))
+    for number, start in enumerate(range(0, len(hidden), size)):
+        rows = slice(start, start + size)
+        if kept:
+            slope = kept[number]
         else:
-            by_weight += slope.to(hidden.dtype).T @ hidden[rows]
+            logits, squashed = _logits(hidden[rows], weight, bias, *settings)
+            slope = _by_product(torch.softmax(logits, 1), squashed, tokens[rows], *settings[1:]).to(hidden.dtype)
+        if by_bias is not None:
+            by_bias.addmv_(slope.T.to(fine), by_logps[rows])
+        # Hidden states are narrower than slopes: it is they that are multiplied.
+        states = (hidden[rows] * by_logps[rows, None]).to(hidden.dtype)
+        if hidden.dtype == fine:
+            by_weight.addmm_(slope.T, states)
+        else:
+            by_weight += slope.T @ states
     return by_weight.to(weight.dtype), None if by_bias is None else by_bias.to(bias.dtype)
 
 

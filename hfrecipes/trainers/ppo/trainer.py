@@ -17,6 +17,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from hfrecipes.callbacks.checkpoints import CheckpointCallback
 from hfrecipes.data.mixture.order import MixtureSampler
+from hfrecipes.models.extended_embeddings import input_rows
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.stops import PoisonedRunError
 from hfrecipes.trainers.mixin import RecipeTrainerMixin
@@ -228,7 +229,7 @@ class PPOTrainer(PPOSaving, RecipeTrainerMixin, PPORollouts):
         """The reference's mean log-probability of some tokens."""
         if self.reference is None:
             return None
-        vocabulary = base_of(self.policy).get_input_embeddings().num_embeddings
+        vocabulary = input_rows(base_of(self.policy))
         ids = torch.arange(1, _PROBE_TOKENS + 1, device=self.args.device)[None] % vocabulary
         places = torch.arange(_PROBE_TOKENS - 1, device=self.args.device)
         with torch.no_grad():

@@ -24,14 +24,23 @@ def plainly(hidden, weight, bias, tokens, softcap, scale, temperature):
     return logps.gather(1, tokens[:, None])[:, 0], -(logps.exp() * logps).sum(1)
 
 
+@pytest.mark.parametrize("widths", [1, 8])
 @pytest.mark.parametrize("trains", ["hidden", "weight", "both"])
 @pytest.mark.parametrize(
     ("bias", "softcap", "scale", "temperature"),
     [(False, None, 1.0, 1.0), (True, None, 0.5, 0.7), (True, 3.0, 2.0, 1.3)],
 )
 def test_values_and_gradients_are_those_of_a_log_softmax(
-    trains: str, bias: bool, softcap: float | None, scale: float, temperature: float
+    trains: str,
+    bias: bool,
+    softcap: float | None,
+    scale: float,
+    temperature: float,
+    widths: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """With derivatives by the logits kept, and without."""
+    monkeypatch.setattr(token_scores, "_KEPT_WIDTHS", widths)
     torch.manual_seed(0)
     hidden = torch.randn(TOKENS, WIDTH, dtype=torch.float64, requires_grad=trains != "weight")
     weight = torch.randn(VOCABULARY, WIDTH, dtype=torch.float64, requires_grad=trains != "hidden")
@@ -62,12 +71,22 @@ def test_a_function_of_logits_gives_the_same() -> None:
 
 
 def test_what_is_kept_is_of_the_size_of_the_hidden_states() -> None:
-    hidden = torch.randn(TOKENS, WIDTH, requires_grad=True)
     weight, tokens = torch.randn(VOCABULARY, WIDTH), torch.randint(VOCABULARY, (TOKENS,))
+    assert _kept(weight, tokens) == TOKENS * WIDTH
+    weight.requires_grad_()
+    # A small vocabulary's derivatives by its logits, too.
+    assert _kept(weight, tokens) == TOKENS * (2 * WIDTH + 1 + VOCABULARY) + weight.numel()
+    large, tokens = torch.randn(9 * WIDTH, WIDTH, requires_grad=True), torch.randint(9 * WIDTH, (TOKENS,))
+    assert _kept(large, tokens) == TOKENS * (2 * WIDTH + 1) + large.numel()
+
+
+def _kept(weight: torch.Tensor, tokens: torch.Tensor) -> int:
+    """Numbers that are held for the gradient."""
     kept: list[int] = []
+    hidden = torch.randn(TOKENS, WIDTH, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(lambda saved: kept.append(saved.numel()) or saved, lambda held: held):
         linear_token_scores(hidden, weight, tokens)
-    assert sum(kept) <= hidden.numel()
+    return sum(kept)
 
 
 def test_half_precision_is_summed_in_single() -> None:
@@ -79,3 +98,17 @@ def test_half_precision_is_summed_in_single() -> None:
     assert torch.allclose(logps, plainly(hidden.float(), weight.float(), None, tokens, None, 1.0, 1.0)[0], atol=0.05)
     logps.sum().backward()
     assert hidden.grad.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("widths", [1, 8])
+def test_the_gradient_of_a_matrix_in_half_precision_is_that_of_a_fine_one(
+    widths: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_scores, "_KEPT_WIDTHS", widths)
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(TOKENS, WIDTH).bfloat16(), torch.randn(VOCABULARY, WIDTH).bfloat16()
+    tokens, by_logps = torch.randint(VOCABULARY, (TOKENS,)), torch.randn(TOKENS)
+    fine = weight.float().requires_grad_()
+    (plainly(hidden.float(), fine, None, tokens, None, 1.0, 1.0)[0] * by_logps).sum().backward()
+    (linear_token_scores(hidden.requires_grad_(), weight.requires_grad_(), tokens)[0] * by_logps).sum().backward()
+    assert torch.allclose(weight.grad.float(), fine.grad, atol=0.02 * float(fine.grad.abs().max()))

@@ -37,7 +37,7 @@ def test_every_bash_line(environment: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_the_python(environment: dict[str, str], tmp_path: Path) -> None:
-    (code,) = blocks("python")
+    code = "\n".join(blocks("python"))
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )

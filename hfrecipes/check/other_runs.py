@@ -22,12 +22,14 @@ def other_runs_problems(recipe: Recipe, promised: Iterable[Path]) -> list[Proble
         promised: Run directories that earlier steps of a pipeline will fill.
     """
     promised = list(promised)
+    named = list(_named_runs(recipe))
     problems = [
         problem
-        for key, path in _named_runs(recipe)
+        for key, path in named
         if not is_promised(path, promised)
         for problem in _run_problems(recipe, recipe.where(key), path)
     ]
+    problems += _repeated(recipe, named)
     if recipe.get(_OTHER_SEEDS) and not recipe.get(_COMPARED):
         fault = f"{_OTHER_SEEDS} says over which runs a comparison is made, and there is none"
         problems.append(Problem(recipe.where(_OTHER_SEEDS), fault, f"say {_COMPARED}, too, or take it out"))
@@ -49,7 +51,19 @@ def _named_runs(recipe: Recipe) -> Iterator[tuple[str, str]]:
             yield f"{key}.{place}", path
 
 
+def _repeated(recipe: Recipe, named: list[tuple[str, str]]) -> Iterator[Problem]:
+    """Runs that one list names twice: they would count twice."""
+    seen = set()
+    for key, path in named:
+        run = (key.rpartition(".")[0], recipe.find_file(path).resolve())
+        if run in seen:
+            yield Problem(recipe.where(key), f"the run {path} is named twice", "name it once")
+        seen.add(run)
+
+
 def _run_problems(recipe: Recipe, where: str, path: str) -> list[Problem]:
+    if not path.strip():
+        return [Problem(where, "an empty name is given for a run", "give the folder of a run: runs/NAME")]
     folder = recipe.find_file(path)
     if not folder.is_dir():
         fix = maker_of(folder, recipe) or "give the folder of a run: runs/NAME"

@@ -97,9 +97,9 @@ def _processes(batch: BatchSplit) -> int:
 def policy_flops(recipe: Recipe, per_token: TokenFlops, rollouts: RolloutPlan) -> TokenFlops:
     """Operations for a token of one pass over a rollout, with the share of what the rollout itself took.
 
-    That are one forward pass for drawing, one for the log-probabilities, and one of the reference, for all passes together.
-    A second adapter, or a second model, for values goes through all that the policy goes through, but for drawing. GRPO whose
-    answers are all learnt from at once takes the log-probabilities from the step itself.
+    That are one forward pass for drawing, one for the log-probabilities where drawing cannot tell them, and one of the
+    reference, for all passes together. A second adapter, or a second model, for values goes through all that the policy goes
+    through, but for drawing. GRPO whose answers are all learnt from at once takes the log-probabilities from the step itself.
 
     Args:
         recipe: Resolved.
@@ -112,13 +112,21 @@ def policy_flops(recipe: Recipe, per_token: TokenFlops, rollouts: RolloutPlan) -
         once = (1 + referred + (0 if at_once else 1)) * per_token.forward / rollouts.passes
         return replace(per_token, forward=per_token.forward + once)
     models = 1 if recipe.get("training.value", VALUE) == "head" else 2
-    once = (1 + models + referred) * per_token.forward / rollouts.passes
+    scored = models - (1 if _scores_as_it_draws(recipe) else 0)
+    once = (1 + scored + referred) * per_token.forward / rollouts.passes
     return replace(
         per_token,
         forward=models * per_token.forward + once,
         backward=models * per_token.backward,
         recompute=models * per_token.recompute,
     )
+
+
+def _scores_as_it_draws(recipe: Recipe) -> bool:
+    """Whether PPO takes log-probabilities down while it draws (`hfrecipes.trainers.ppo.scoring`), in one process or under DDP."""
+    mixed = recipe.get("training.bf16", False) or recipe.get("training.fp16", False)
+    whole = recipe.get("model.dtype", "float32") in ("float32", "auto")
+    return whole and not mixed and not recipe.get("training.generation_kwargs")
 
 
 def value_bytes(recipe: Recipe, counts: ParameterCount, shape: ModelShape) -> float:

@@ -70,10 +70,12 @@ def test_episodes_become_steps_when_a_recipe_is_resolved(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("words", "forward", "backward"),
     [
-        # Of three passes: drawing, scoring and the reference, a third each; and the pass itself.
-        ([], 1 + 3 / 3, 2),
-        (["training.kl_coef=0"], 1 + 2 / 3, 2),
-        (["training.value=model"], 2 + 4 / 3, 4),
+        # Of three passes: drawing, which scores in float32, and the reference, a third each; and the pass itself.
+        ([], 1 + 2 / 3, 2),
+        (["training.bf16=true"], 1 + 3 / 3, 2),
+        (["training.generation_kwargs={min_p: 0.1}"], 1 + 3 / 3, 2),
+        (["training.kl_coef=0"], 1 + 1 / 3, 2),
+        (["training.value=model"], 2 + 3 / 3, 4),
     ],
 )
 def test_drawing_and_scoring_are_counted_once_for_all_passes(

@@ -59,3 +59,12 @@ def test_runs_that_are_not_there_are_told_before(finished: Path, folder: Path) -
     ]
     assert any("there is no folder runs/none" in problem for problem in problems)
     assert any("run.json" in problem and "error" in problem for problem in problems)
+
+
+def test_a_run_that_is_named_twice_and_one_without_a_name_are_told(finished: Path, folder: Path) -> None:
+    words = [
+        f"evaluation.compare_runs={{one: [{finished / 'base'}, {finished}/./base], two: [{finished / 'base'}, '']}}"
+    ]
+    recipe = load_recipe(folder / "base.yaml", words)
+    told = "\n".join(str(problem) for problem in check_recipe(recipe, detect_hardware()))
+    assert told.count("is named twice") == 1 and told.count("an empty name is given") == 1

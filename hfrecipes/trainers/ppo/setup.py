@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from hfrecipes.models.adapters import is_adapter
 from hfrecipes.models.mode import eval_mode
-from hfrecipes.models.pretrained import load_pretrained, load_with_adapter
+from hfrecipes.models.pretrained import load_pretrained, load_pretrained_tokenizer, load_with_adapter
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.trainers.ppo.adapters import (
     REWARD,
@@ -69,6 +69,22 @@ def open_policy(model: Any, args: PPOConfig, peft_config: PeftConfig | None) -> 
     if args.disable_dropout:
         disable_dropout(model)
     return model, peft_config is not None
+
+
+def open_tokenizer(model: Any) -> Any:
+    """The tokenizer that lies with a model.
+
+    Args:
+        model: As `open_policy` takes it.
+
+    Raises:
+        RecipeError: the model came from nowhere, or no tokenizer lies there.
+    """
+    name = model if isinstance(model, str | Path) else base_of(model).config._name_or_path
+    if not name:
+        fault = "is not given, and the model comes from no folder and no repository"
+        raise RecipeError(Problem("processing_class", fault, "give the model's tokenizer"))
+    return load_pretrained_tokenizer(name, "processing_class")
 
 
 def attach_values(policy: Any, args: PPOConfig, value_model: Any | None, rewards: Sequence[Any]) -> None:

@@ -30,7 +30,7 @@ from hfrecipes.trainers.ppo.prompts import PromptReader, refuse_unusable_dataset
 from hfrecipes.trainers.ppo.reference import make_reference
 from hfrecipes.trainers.ppo.saving import PPOSaving
 from hfrecipes.trainers.ppo.scores import ScoreNormalizer
-from hfrecipes.trainers.ppo.setup import attach_values, make_sampling, open_policy, open_rewards
+from hfrecipes.trainers.ppo.setup import attach_values, make_sampling, open_policy, open_rewards, open_tokenizer
 from hfrecipes.trainers.ppo.watching import Signs
 from hfrecipes.trainers.sampler import EpochSampler
 from hfrecipes.trainers.soundness import WINDOW, unsound_forward
@@ -56,7 +56,7 @@ class PPOTrainer(PPOSaving, RecipeTrainerMixin, PPORollouts):
         args: Of the training.
         reward_funcs: One or several; see `docs/ppo.md`.
         train_dataset: With `prompt` (text or messages) or `input_ids`; other columns go to reward functions.
-        processing_class: The policy's tokenizer.
+        processing_class: The policy's tokenizer; None: the one that lies with the model.
         peft_config: For a fresh adapter.
         eval_dataset: As train_dataset, or several by name.
         reward_processing_classes: Tokenizers of reward models; None where one lies beside the model.
@@ -75,7 +75,7 @@ class PPOTrainer(PPOSaving, RecipeTrainerMixin, PPORollouts):
         args: PPOConfig,
         reward_funcs: Any,
         train_dataset: Any,
-        processing_class: Any,
+        processing_class: Any = None,
         peft_config: PeftConfig | None = None,
         *,
         eval_dataset: Any = None,
@@ -88,6 +88,7 @@ class PPOTrainer(PPOSaving, RecipeTrainerMixin, PPORollouts):
         refuse_unusable_dataset(train_dataset, "train_dataset")
         # Adapters and heads begin with random numbers.
         set_seed(args.seed)
+        processing_class = open_tokenizer(model) if processing_class is None else processing_class
         policy, fresh = open_policy(model, args, peft_config)
         self.sampling = make_sampling(args, processing_class)
         self.reference = None

@@ -49,6 +49,18 @@ def test_log_probabilities_are_those_of_the_models_own_logits(model_type: str) -
     assert torch.allclose(made["entropies"], -(expected.exp() * expected).sum(2).flatten()[places], atol=1e-3)
 
 
+def test_the_tokenizer_is_the_one_that_lies_with_the_model(tmp_path: Path) -> None:
+    folder = tmp_path / "policy"
+    policy().save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    words = {"args": PPOConfig(output_dir=str(tmp_path / "out"), use_cpu=True), "reward_funcs": even_share}
+    for model in (str(folder), AutoModelForCausalLM.from_pretrained(folder)):
+        made = PPOTrainer(model=model, train_dataset=prompts(), **words)
+        assert made.processing_class.get_vocab() == tokenizer().get_vocab()
+    with pytest.raises(RecipeError, match=r"processing_class.* comes from no folder"):
+        PPOTrainer(model=policy(), train_dataset=prompts(), **words)
+
+
 def test_the_models_own_forward_pass_stays(tmp_path: Path) -> None:
     ids = torch.tensor([[5, 9, 7]])
     before = policy()(input_ids=ids, labels=ids)

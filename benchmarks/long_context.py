@@ -26,7 +26,7 @@ from rich.console import Console
 
 from hfrecipes import RunOptions, load_recipe, run
 from hfrecipes.models import load, rope
-from hfrecipes.models.load import load_run_model, load_run_tokenizer
+from hfrecipes.models.of_run import load_run_model, load_run_tokenizer
 from hfrecipes.recipe.hardware import detect_hardware
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.manifest import write_manifest

@@ -93,7 +93,7 @@ def _temperature(text: str) -> float:
 
 def _load(path: Path) -> tuple[Any, Any, AbstractContextManager]:
     """The model that the run trained, and its tokenizer."""
-    from hfrecipes.models.load import load_run_model
+    from hfrecipes.models.of_run import load_run_model
     from hfrecipes.recipe.hardware import detect_hardware
     from hfrecipes.recipe.rundir import RunDir
 

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, set_seed
 
 from hfrecipes.models import rope_config
 from hfrecipes.models.adapter_patterns import refuse_idle_names
-from hfrecipes.models.adapters import adapter_base, is_adapter, is_bottleneck, refuse_damaged_adapter
-from hfrecipes.models.bottleneck import add_bottlenecks, load_bottleneck
+from hfrecipes.models.adapters import is_adapter
+from hfrecipes.models.bottleneck import add_bottlenecks
 from hfrecipes.models.config import build_config, config_fields
 from hfrecipes.models.dropout import set_dropout
 from hfrecipes.models.extended_embeddings import extend_embeddings, input_rows
@@ -24,7 +24,6 @@ from hfrecipes.models.pretrained import (
     load_pretrained,
     load_pretrained_tokenizer,
     load_with_adapter,
-    refused_loads,
 )
 from hfrecipes.models.recipe_tokenizer import chat_template_of, extends, extension_of, tokenizer_location
 from hfrecipes.models.reward import (
@@ -36,10 +35,10 @@ from hfrecipes.models.reward import (
     separate_pad,
 )
 from hfrecipes.models.rope import change_rope, check_rotary
+from hfrecipes.models.special_tokens import align_special_tokens
 from hfrecipes.recipe.adapter_words import BOTTLENECK, DEFAULTS
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
-from hfrecipes.recipe.rundir import RunDir
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -51,7 +50,6 @@ _OUR_KEYS = {
     *rope_config.WORDS,
 }
 REWARD = "reward"
-TURN_END = "<|im_end|>"
 
 
 def load_model(
@@ -128,46 +126,6 @@ def adapter_config(recipe: Recipe, model: PreTrainedModel | None = None) -> Peft
     if extension := extension_of(recipe):
         train_new_rows(config, model, extension.ids)
     return config
-
-
-def load_run_model(run: RunDir) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
-    """The trained model of a run, as anyone would load it: plain `from_pretrained`, or `PeftModel` on its base.
-
-    Raises:
-        RecipeError: where the run has no model, or a damaged one.
-    """
-    folder = _model_folder(run)
-    if is_bottleneck(folder):
-        model = _load_with_bottleneck(folder)
-    elif is_adapter(folder):
-        model = load_with_adapter(folder, trainable=False)
-    elif (folder / "config.json").is_file():
-        model = load_pretrained(folder)
-    else:
-        raise RecipeError(Problem(str(folder), "holds no model", "give a finished run, or a model's folder"))
-    return model.eval(), load_run_tokenizer(run)
-
-
-def _load_with_bottleneck(folder: Path) -> PreTrainedModel:
-    refuse_damaged_adapter(folder)
-    name, revision = adapter_base(folder)
-    with refused_loads(folder, None):
-        return load_bottleneck(load_pretrained(name, revision=revision), folder)
-
-
-def load_run_tokenizer(run: RunDir) -> PreTrainedTokenizerBase:
-    """The tokenizer of a run's model.
-
-    Raises:
-        RecipeError: where there is none, or a damaged one.
-    """
-    refuse_damaged_tokenizer(_model_folder(run))
-    return load_pretrained_tokenizer(_model_folder(run))
-
-
-def _model_folder(run: RunDir) -> Path:
-    """The folder of a run's model; a model's folder may be given as if it were a run's."""
-    return run.model if run.model.is_dir() else run.path
 
 
 def _tokenizer_words(recipe: Recipe) -> dict[str, Any]:
@@ -296,24 +254,3 @@ def _check_vocabulary(recipe: Recipe, model: PreTrainedModel | PeftModel, tokeni
         raise RecipeError(
             Problem(recipe.where("model"), fault, "use the model's own tokenizer, or a larger vocab_size")
         )
-
-
-def align_special_tokens(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Generation ends at the end of a document and, where the chat template has one, at the end of a turn."""
-    config, generation = model.config.get_text_config(), getattr(model, "generation_config", None)
-    config.pad_token_id = tokenizer.pad_token_id
-    if generation is None:  # of a model that gives no text
-        return
-    generation.pad_token_id = tokenizer.pad_token_id
-    ends = generation.eos_token_id if isinstance(generation.eos_token_id, list) else [generation.eos_token_id]
-    ends = [token for token in ends if token is not None]
-    for token in (tokenizer.eos_token_id, _turn_end(tokenizer)):
-        if token is not None and token not in ends:
-            ends.append(token)
-    if ends:
-        generation.eos_token_id = ends if len(ends) > 1 else ends[0]
-
-
-def _turn_end(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    marked = tokenizer.chat_template and TURN_END in str(tokenizer.chat_template)
-    return tokenizer.convert_tokens_to_ids(TURN_END) if marked else None

@@ -29,7 +29,8 @@ from hfrecipes.evaluation.needle import (
     needle_estimates,
     needle_facts,
 )
-from hfrecipes.models.load import load_model, load_run_model
+from hfrecipes.models.load import load_model
+from hfrecipes.models.of_run import load_run_model
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.resolve import DEFAULT_CONTEXT

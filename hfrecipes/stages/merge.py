@@ -17,9 +17,9 @@ from transformers import AutoModelForCausalLM
 from hfrecipes.evaluation.merge_drift import Drift, drift_between, log_probabilities
 from hfrecipes.models.adapters import adapter_base
 from hfrecipes.models.integrity import refuse_damaged_model
-from hfrecipes.models.load import load_run_tokenizer
 from hfrecipes.models.merge import merge_adapter, refuse_unmergeable
 from hfrecipes.models.mtp.beside import FILE, heads_beside
+from hfrecipes.models.of_run import load_run_tokenizer
 from hfrecipes.recipe.loader import Recipe, load_recipe
 from hfrecipes.recipe.manifest import write_manifest
 from hfrecipes.recipe.outputs import refuse_unwritable

@@ -13,12 +13,12 @@ from transformers import BitsAndBytesConfig
 from hfrecipes.evaluation.merge_drift import log_probabilities
 from hfrecipes.models.extended_embeddings import grow_embeddings
 from hfrecipes.models.foreign_code import code_words
-from hfrecipes.models.load import align_special_tokens
 from hfrecipes.models.merge import dequantise, is_quantised, merged_dtype
 from hfrecipes.models.new_rows import needed_rows
 from hfrecipes.models.pretrained import load_pretrained, load_with_adapter
 from hfrecipes.models.rope import change_rope
 from hfrecipes.models.rope_config import rope_change
+from hfrecipes.models.special_tokens import align_special_tokens
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import Problem, RecipeError
 

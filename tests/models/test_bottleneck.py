@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from hfrecipes.models.bottleneck import Bottleneck, add_bottlenecks, load_bottleneck
-from hfrecipes.models.load import load_run_model
+from hfrecipes.models.of_run import load_run_model
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.recipe.rundir import RunDir
 

@@ -17,7 +17,8 @@ import pytest
 
 from hfrecipes.check.check import check_recipe
 from hfrecipes.models.foreign_code import code_problems, code_words
-from hfrecipes.models.load import load_model, load_run_model, load_tokenizer
+from hfrecipes.models.load import load_model, load_tokenizer
+from hfrecipes.models.of_run import load_run_model
 from hfrecipes.models.pretrained import load_pretrained, load_with_adapter
 from hfrecipes.models.recipe_tokenizer import obtain_tokenizer
 from hfrecipes.recipe.hardware import Hardware

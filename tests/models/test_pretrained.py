@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from hfrecipes.models.load import load_model, load_run_model, load_run_tokenizer, load_tokenizer
+from hfrecipes.models.load import load_model, load_tokenizer
+from hfrecipes.models.of_run import load_run_model, load_run_tokenizer
 from hfrecipes.models.pretrained import load_pretrained, load_with_adapter
 from hfrecipes.models.recipe_tokenizer import obtain_tokenizer
 from hfrecipes.recipe.problem import RecipeError

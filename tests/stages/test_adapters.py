@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from hfrecipes import RecipeError, RunDir, RunOptions, load_bottleneck, load_recipe, run
-from hfrecipes.models.load import load_run_model
+from hfrecipes.models.of_run import load_run_model
 from hfrecipes.publish.lint import lint_card
 from tests.stages.conftest import write_recipes
 

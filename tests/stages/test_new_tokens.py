@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hfrecipes import RecipeError, RunDir, load_recipe
 from hfrecipes.check.check import check_recipe
-from hfrecipes.models.load import load_run_model, load_run_tokenizer
+from hfrecipes.models.of_run import load_run_model, load_run_tokenizer
 from hfrecipes.plan.plan import make_plan
 from hfrecipes.publish.lint import lint_card
 from hfrecipes.recipe.hardware import Hardware

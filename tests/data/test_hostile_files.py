@@ -156,10 +156,10 @@ def test_a_format_function_that_is_missing_is_told_at_its_place(make_recipe: Mak
 def test_rows_that_change_while_they_are_read_are_not_prepared(
     make_recipe: MakeRecipe, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hfrecipes.data import prepare as prepare_module
+    from hfrecipes.data import row_writer
 
     Path("a.jsonl").write_text('{"text": "one"}\n')
-    recipe, tally = make_recipe("train: [{path: a.jsonl}]"), prepare_module._refuse_nothing
+    recipe, tally = make_recipe("train: [{path: a.jsonl}]"), row_writer._refuse_nothing
 
     def appended(*words: Any) -> None:
         tally(*words)
@@ -167,7 +167,7 @@ def test_rows_that_change_while_they_are_read_are_not_prepared(
             file.write('{"text": "two"}\n')
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_module, "_refuse_nothing", appended)
+        patch.setattr(row_writer, "_refuse_nothing", appended)
         with pytest.raises(RecipeError, match=r"my.yaml:3: error: a.jsonl has changed while it was read"):
             prepare(recipe, tokenizer, Path("cache"))
     assert not [path for path in Path("cache/prepared").iterdir() if path.is_dir()]

@@ -14,6 +14,7 @@ import pytest
 
 from hfrecipes.data import prepare as prepare_module
 from hfrecipes.data.prepare import prepare, training_texts
+from hfrecipes.data.row_writer import RowWriter
 from hfrecipes.data.settings import sft_settings
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.problem import RecipeError
@@ -151,7 +152,7 @@ def test_a_second_call_finds_the_rows(
 ) -> None:
     recipe = make_recipe("train: [{path: b.jsonl}], eval: [{path: a.jsonl}]")
     first = prepare(recipe, tokenizer, tmp_path / "cache")
-    monkeypatch.setattr(prepare_module, "_write", None)
+    monkeypatch.setattr(RowWriter, "write", None)
     second = prepare(recipe, tokenizer, tmp_path / "cache")
     assert second.facts == first.facts and second.train[:] == first.train[:]
 
@@ -184,13 +185,13 @@ def test_many_at_once_prepare_once(
 ) -> None:
     recipe = make_recipe("train: [{path: b.jsonl}]")
     written: list[Path] = []
-    original = prepare_module._write
+    original = RowWriter.write
 
-    def write(folder: Path, *rest: Any) -> None:
-        written.append(folder)
-        original(folder, *rest)
+    def write(writer: RowWriter, opened: Any) -> None:
+        written.append(writer.folder)
+        original(writer, opened)
 
-    monkeypatch.setattr(prepare_module, "_write", write)
+    monkeypatch.setattr(RowWriter, "write", write)
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda _: prepare(recipe, tokenizer, tmp_path / "cache"), range(4)))
     assert len(written) == 1

@@ -104,7 +104,7 @@ def _load(path: Path) -> tuple[Any, Any, AbstractContextManager]:
 def _load_base(path: Path) -> tuple[Any, Any, AbstractContextManager]:
     """The model that the run started from, asked with the run's own tokenizer, so that both hear the same."""
     from hfrecipes.models.adapters import adapter_base, is_adapter, is_bottleneck
-    from hfrecipes.models.load import load_run_tokenizer
+    from hfrecipes.models.of_run import load_run_tokenizer
     from hfrecipes.recipe.problem import Problem, RecipeError
     from hfrecipes.recipe.rundir import RunDir
 
@@ -112,13 +112,12 @@ def _load_base(path: Path) -> tuple[Any, Any, AbstractContextManager]:
     trained = run.model if run.model.is_dir() else path
     if is_adapter(trained) or is_bottleneck(trained):
         # Loaded anew: an adapter that began as a part of the base's weights cannot be turned off.
-        return _base_model(*adapter_base(trained)), load_run_tokenizer(run), nullcontext()
+        return _base_of(*adapter_base(trained), load_run_tokenizer(run))
     facts = run.facts()["model"]
     if facts["base"] is None:
         fault = "started from random weights: it has no base to talk to"
         raise RecipeError(Problem(str(path), fault, "leave --base out"))
-    model = _base_model(facts["base"], facts.get("revision"))
-    return model, load_run_tokenizer(run), nullcontext()
+    return _base_of(facts["base"], facts.get("revision"), load_run_tokenizer(run))
 
 
 def _refuse_reward_models(path: Path) -> None:
@@ -145,13 +144,20 @@ def _is_pretrained_only(path: Path) -> bool:
     return run.facts_file.is_file() and run.facts()["kind"] == "pretrain"
 
 
-def _base_model(base: str, revision: str | None) -> Any:
-    from hfrecipes.models.pretrained import load_pretrained
+def _base_of(base: str, revision: str | None, tokenizer: Any) -> tuple[Any, Any, AbstractContextManager]:
+    """The base, which reads tokens that its run has added as the training began with them."""
+    from hfrecipes.models.extended_embeddings import extend_embeddings, extension_since, input_rows
+    from hfrecipes.models.pretrained import load_pretrained, load_pretrained_tokenizer
     from hfrecipes.recipe.hardware import detect_hardware
 
     if Path(base).is_dir():
-        return _load(Path(base))[0]
-    return load_pretrained(base, revision=revision).eval().to(detect_hardware().device)
+        model = _load(Path(base))[0]
+    else:
+        model = load_pretrained(base, revision=revision).eval().to(detect_hardware().device)
+    if len(tokenizer) > input_rows(model):
+        before = load_pretrained_tokenizer(base, revision=revision)
+        extend_embeddings(model, extension_since(before, tokenizer), filled=False)
+    return model, tokenizer, nullcontext()
 
 
 def _default_length(model: Any) -> int:

@@ -46,6 +46,18 @@ def extend_embeddings(model: PreTrainedModel, extension: Extension, *, filled: b
                 _fill(rows, extension, old_rows)
 
 
+def extension_since(before: Any, tokenizer: Any) -> Extension:
+    """What a tokenizer has more than the one that it was made of.
+
+    Args:
+        before: The transformers tokenizer without the new entries.
+        tokenizer: The one with them, at the end.
+    """
+    first = len(before)
+    texts = [tokenizer.decode([token]) for token in range(first, len(tokenizer))]
+    return Extension(first, tuple(tuple(before(text, add_special_tokens=False)["input_ids"]) for text in texts), 0)
+
+
 @torch.no_grad()
 def grow_embeddings(model: PreTrainedModel, num_tokens: int, saved_rows: Sequence[int]) -> None:
     """Gives a base rows for the entries by which its tokenizer was extended before the adapter was trained.

@@ -87,9 +87,9 @@ class Session(Assembly):
         self._refuse_unfit()
         refuse_unlike_runs(self.recipe)
         plan = self._plan(trainer)
-        refuse_retrained_tokenizer(self.recipe, start.checkpoint)
         today, world_size = self._fingerprint, self.processes.world_size
         trainer.replan, changed, conditions = agree(start, today, plan.steps, world_size, allow_change)
+        refuse_retrained_tokenizer(self.recipe, start.checkpoint)
         for line in [*(f"changed on purpose after step {start.step}: {change}" for change in changed), *conditions]:
             self._warn(line)
         for line in self.prepared.warnings:

@@ -16,7 +16,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hfrecipes import RecipeError, RunDir, load_recipe
 from hfrecipes.check.check import check_recipe
+from hfrecipes.cli.chat import _load_base
+from hfrecipes.models.extended_embeddings import input_rows
+from hfrecipes.models.load import load_model, load_tokenizer
 from hfrecipes.models.of_run import load_run_model, load_run_tokenizer
+from hfrecipes.models.recipe_tokenizer import obtain_tokenizer
 from hfrecipes.plan.plan import make_plan
 from hfrecipes.publish.lint import lint_card
 from hfrecipes.recipe.hardware import Hardware
@@ -238,3 +242,12 @@ def test_marks_that_are_no_tokens_are_told_of_before_the_run() -> None:
     found = [str(each) for each in check_recipe(load_recipe("sft.yaml", words), CPU) if "in pieces" in each.message]
     assert len(found) == 1 and "extend: ['<|done|>', '<|assistant|>']" in found[0] and "warning" in found[0]
     assert not [each for each in check_recipe(load_recipe("sft.yaml"), CPU) if "in pieces" in each.message]
+
+
+def test_the_base_is_asked_with_the_rows_that_the_training_began_with() -> None:
+    model, tokenizer, _ = _load_base(Path("runs/sft"))
+    recipe = load_recipe("sft.yaml")
+    location = obtain_tokenizer(recipe)[1]
+    began = load_model(recipe, load_tokenizer(location, recipe))
+    assert len(tokenizer) == input_rows(model)
+    assert torch.equal(model.get_input_embeddings().weight, began.get_input_embeddings().weight)

@@ -65,6 +65,9 @@ def _run_problems(recipe: Recipe, where: str, path: str) -> list[Problem]:
     if not path.strip():
         return [Problem(where, "an empty name is given for a run", "give the folder of a run: runs/NAME")]
     folder = recipe.find_file(path)
+    if folder.resolve() == Path("runs", recipe.name).resolve():
+        fix = "name another run, or give this one a name of its own"
+        return [Problem(where, f"{path} is the folder of this very run", fix)]
     if not folder.is_dir():
         fix = maker_of(folder, recipe) or "give the folder of a run: runs/NAME"
         return [Problem(where, f"there is no folder {path}", fix)]

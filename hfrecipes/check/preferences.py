@@ -131,7 +131,7 @@ def _mismatch_problems(recipe: Recipe) -> Iterator[Problem]:
     mismatched = recipe.get("training.loss_type", "kto") == "kto"
     if mismatched and 1 in (whole, micro):
         where = recipe.where(key if micro == 1 else "training.global_batch_size")
-        fault = "a micro-batch of one answer has no other one that the divergence could be estimated from"
+        fault = "a micro-batch of one answer has no second answer that the divergence could be estimated from"
         yield Problem(where, fault, "let it have 2 or more, or say loss_type: apo_zero_unpaired")
 
 

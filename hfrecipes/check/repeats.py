@@ -38,9 +38,16 @@ def overlap_problems(recipe: Recipe, scans: list[Scan]) -> Iterator[Problem]:
             there = "data.mixture" if recipe.get("data.mixture") else "data.train"
             fault = f"{len(pairs):,} of the {scan.num_rows:,} rows of {scan.key} also stand in {there}"
             shown = named_places([f"{one} = {other}" for one, other in pairs])
-            fix = f"{shown}; remove them, or give both sources a split:"
-            yield Problem(recipe.where(scan.key), fault, fix)
+            yield Problem(recipe.where(scan.key), fault, f"{shown}; remove them, or {_parting(recipe, scan)}")
         yield from _same_origin(recipe, scan, trained)
+
+
+def _parting(recipe: Recipe, scan: Scan) -> str:
+    """How rows come to stand on one side only."""
+    if not (recipe.get(scan.key) or {}).get("split"):
+        return "give both sources a split:"
+    # Dealt already, as whole rows: what is compared here is one example of each, such as the prompt and the chosen answer.
+    return "keep rows that share a text on one side: data.splits: {group: COLUMN}, such as group: prompt"
 
 
 def _same_origin(recipe: Recipe, scan: Scan, trained: list[Scan]) -> Iterator[Problem]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hfrecipes.recipe.rundir import RunDir
 
 _LINT_EPILOG = """\
 Checked: the YAML header and its licence, the sections, placeholders such as None, paths of one machine, tokens; and,
@@ -39,6 +43,7 @@ def lint_path(args: argparse.Namespace) -> int:
 
     run = RunDir(args.path if args.path.is_dir() else args.path.parent)
     card = run.card if args.path.is_dir() else args.path
+    _refuse_several(run, args.path)
     text = read_card(card)
     facts = facts_of(run) if run.facts_file.is_file() else None
     problems = [replace(p, where=f"{card}:{p.where.rpartition(':')[2]}") for p in lint_card(text, facts)]
@@ -49,6 +54,22 @@ def lint_path(args: argparse.Namespace) -> int:
     counts = f"{_number(errors, 'error')}, {_number(len(problems) - errors, 'warning')}"
     print(visible(redact(f"{card}: {counts} ({compared})")))
     return 2 if errors else 0
+
+
+def _refuse_several(run: RunDir, given: Path) -> None:
+    """A pipeline has no card of its own, but its steps have.
+
+    Raises:
+        RecipeError: naming the cards there are.
+    """
+    from hfrecipes.recipe.problem import Problem, RecipeError
+
+    if not given.is_dir() or run.card.exists() or not run.facts_file.is_file():
+        return
+    folders = [run.path / step["run"] for step in run.facts().get("steps") or []]
+    if folders:
+        fault = f"{len(folders)} runs lie in it, each with a card of its own, and none for all"
+        raise RecipeError(Problem(str(given), fault, f"give one of {', '.join(map(str, folders))}"))
 
 
 def _number(count: int, noun: str) -> str:

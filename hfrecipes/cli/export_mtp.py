@@ -13,7 +13,8 @@ OUT holds the model with its heads as further decoder layers, as DeepSeek-V3 has
   model = AutoModelForCausalLM.from_pretrained("OUT")
   model.generate(**inputs, use_mtp=True, do_sample=False)
 
-drafts with the heads and gives the tokens that generate gives without them. Classes that know no such layers (Llama, Qwen2 …)
+drafts with the heads and gives the tokens that generate gives without them; a prompt needs at least as many tokens as there are
+further heads, or transformers stops with "Sizes of tensors must match". Classes that know no such layers (Llama, Qwen2 …)
 are told their names before they load; the line for it is printed. Adapters are merged into their base. Parallel heads have no
 such layout: decode with them by mtp_generate (docs/mtp-decoding.md).
 
@@ -108,4 +109,6 @@ def _tell(model: Any, out: Path, names: list[str]) -> None:
   from transformers import AutoModelForCausalLM, {cls}
   {cls}._keys_to_ignore_on_load_unexpected = {names}
   model = AutoModelForCausalLM.from_pretrained("{out}")
-  model.generate(**inputs, use_mtp=True, do_sample=False)""")
+  model.generate(**inputs, use_mtp=True, do_sample=False)
+
+With fewer than {len(names)} tokens in the prompt leave use_mtp out: transformers stops there.""")

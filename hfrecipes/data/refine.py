@@ -41,6 +41,7 @@ class Refinery:
         self._tokenizer = tokenizer
         self._augmentations: dict[str, AugmentationReport] = {}
         self._overlaps: dict[str, Places] = {}
+        self._num_watched: dict[str, int] = {}
 
     @cached_property
     def cleaned(self) -> Cleaned | None:
@@ -78,9 +79,14 @@ class Refinery:
         """What was damaged, and what is trained on although it is measured on as well."""
         warnings = [] if self.cleaned is None else [*self.cleaned.warnings, *self.cleaned.report["warnings"]]
         for title, places in self._overlaps.items():
+            # Left out, too, they would leave nothing to train on.
+            is_all = places.count == self._num_watched[title]
+            fix = "measure on other text" if is_all else "with data.clean: [] they are left out"
+            one = "1 document says" if places.count == 1 else f"{places.count:,} documents say"
+            are = "is" if places.count == 1 else "are"
             warnings.append(
-                f"{title}: {places.count} documents say what an evaluation row says, in whole or in a long run of words, and "
-                f"are trained on: {places}; with data.clean: [] they are left out"
+                f"{title}: {one} what an evaluation row says, in whole or in a long run of words, and {are} trained on: "
+                f"{places}; {fix}"
             )
         return warnings
 
@@ -92,6 +98,7 @@ class Refinery:
             return
         rows = iter(found)
         while chunk := list(islice(rows, _WATCHED)):
+            self._num_watched[title] = self._num_watched.get(title, 0) + len(chunk)
             documents = [Document(row.where, tuple(example_texts(example))) for row, example in chunk]
             for overlap in watch.overlaps(documents):
                 self._overlaps.setdefault(title, Places()).add(f"{overlap.where} ({overlap.evaluation_where})")

@@ -80,8 +80,9 @@ def measure_loss(
 def language_modeling_estimates(rows: RowLosses, step: int = 0) -> list[dict[str, Any]]:
     """Bits per byte, perplexity and loss per token, each with its 95 % interval over rows.
 
-    Bits per byte does not depend on the tokenizer, so it alone compares models of different vocabularies. Rows without
-    a supervised token say nothing and are not counted. A perplexity that no float can hold is left out.
+    Bits per byte does not depend on the tokenizer, so it alone compares models of different vocabularies; it is left out
+    where only special tokens carry loss, which are no text and have no bytes. Rows without a supervised token say nothing
+    and are not counted. A perplexity that no float can hold is left out.
 
     Args:
         rows: From `measure_loss`.
@@ -91,20 +92,23 @@ def language_modeling_estimates(rows: RowLosses, step: int = 0) -> list[dict[str
         Entries of run.json's `evaluations`, for the caller to add `model` and `dataset` to.
 
     Raises:
-        ValueError: where no row has a supervised token, or the supervised text has no bytes.
+        ValueError: where no row has a supervised token.
     """
     counted = rows.num_tokens > 0
     if not counted.any():
         raise ValueError("no row has a supervised token: the labels of all rows are -100, or rows are one token long")
     nll = rows.nll[counted]
-    bits = bootstrap_interval(nll / math.log(2), rows.num_bytes[counted])
+    num_bytes = rows.num_bytes[counted]
     loss = bootstrap_interval(nll, rows.num_tokens[counted])
 
     def entry(metric: str, unit: str, value: float, low: float, high: float) -> dict[str, Any]:
         figures = {"metric": metric, "value": value, "low": low, "high": high, "n": loss.n}
         return {**figures, "unit": unit, "higher_is_better": False, "step": step}
 
-    entries = [entry("bits_per_byte", "bits/byte", bits.value, bits.low, bits.high)]
+    entries = []
+    if num_bytes.any():
+        bits = bootstrap_interval(nll / math.log(2), num_bytes)
+        entries.append(entry("bits_per_byte", "bits/byte", bits.value, bits.low, bits.high))
     if loss.high < LARGEST_LOSS:
         ends = (math.exp(loss.value), math.exp(loss.low), math.exp(loss.high))
         entries.append(entry("perplexity", "per token", *ends))

@@ -19,7 +19,7 @@ from hfrecipes.data.settings import leaves_out_long_rows, pack_settings
 from hfrecipes.plan.sample import SampledSource, encode_sample, sample_examples, tokenize_sample
 from hfrecipes.recipe.loader import Recipe
 from hfrecipes.recipe.secrets import redact
-from hfrecipes.recipe.source_list import PROMPTED
+from hfrecipes.recipe.source_list import PROMPTED, SAMPLE
 from hfrecipes.recipe.visible import visible
 from hfrecipes.tokenization.tokenizer import Tokenizer
 
@@ -64,7 +64,8 @@ class SourcePreview:
         truncated_share: Share of its tokens that were cut off.
         truncated_rows: Rows of the sample that were cut.
         dropped_rows: Those of them that lost all that carries loss; training leaves them out.
-        prompts: Whether rows are prompts, whose answers the training draws.
+        prompts: Whether rows are prompts, whose answers the run draws.
+        only_asked: Whether nothing is learnt from these answers as they are drawn.
         leaves_out: Whether sequences that are too long are left out whole, rather than cut.
     """
 
@@ -76,6 +77,7 @@ class SourcePreview:
     truncated_rows: int
     dropped_rows: int = 0
     prompts: bool = False
+    only_asked: bool = False
     leaves_out: bool = False
 
 
@@ -120,6 +122,7 @@ def _preview_examples(recipe: Recipe, sampled: SampledSource, tokenizer: Tokeniz
         truncated_rows=sum(result.truncated_tokens > 0 for result in encoded),
         dropped_rows=len(encoded) - len(kept),
         prompts=recipe.kind in PROMPTED,
+        only_asked=recipe.kind == SAMPLE,
         leaves_out=leaves_out_long_rows(recipe.kind),
     )
 
@@ -180,7 +183,9 @@ def colours(console: Console) -> bool:
 def print_previews(console: Console, previews: Sequence[SourcePreview], max_length: int | None) -> None:
     """Shows the rows: tokens that carry loss bold and green, or between 【 and 】 where there are no colours."""
     legend = Text("tokens that carry loss", _SUPERVISED) if colours(console) else Text("【tokens that carry loss】")
-    if any(preview.prompts for preview in previews):
+    if any(preview.only_asked for preview in previews):
+        console.print("What the model is asked. The run draws its answers.")
+    elif any(preview.prompts for preview in previews):
         console.print("What the model is asked. The answers, which carry loss, are drawn by the training.")
     else:
         console.print(Text.assemble("What the model sees. ", legend, "; the others are context."))

@@ -11,7 +11,7 @@ from hfrecipes.publish.citation import citation
 from hfrecipes.publish.escaping import code_span
 from hfrecipes.publish.figures import count, dig, is_number, number
 from hfrecipes.publish.header import languages_of, license_of
-from hfrecipes.publish.origin import name_of, recipe_text
+from hfrecipes.publish.origin import local_folder, name_of, recipe_text
 from hfrecipes.publish.tables import DATA_COLUMNS, Rows, base_name, data_name, data_rows, training_data, warnings_of
 from hfrecipes.publish.templates import render_template
 from hfrecipes.recipe.rundir import ANSWER_FILES
@@ -79,6 +79,7 @@ def render_answers_card(facts: dict[str, Any]) -> str:
     name = name_of(facts)
     sources = dict.fromkeys(code_span(data_name(entry)) for entry in training_data(facts))
     base = base_name(facts)
+    pairs = f"{local_folder(facts)}/{ANSWER_FILES['pairs']}"
     return render_template(
         "answers_card.md.jinja",
         header=_header(facts),
@@ -87,8 +88,8 @@ def render_answers_card(facts: dict[str, Any]) -> str:
         prompts=count(dig(facts, "answers.prompts")),
         sources=list(sources),
         rewards=_rewards(facts),
-        pairs_file=json.dumps(f"runs/{name}/{ANSWER_FILES['pairs']}"),
-        pairs_path=f"runs/{name}/{ANSWER_FILES['pairs']}",
+        pairs_file=json.dumps(pairs),
+        pairs_path=pairs,
         data=[DATA_COLUMNS, *data_rows(facts)],
         counts=counts_sentence(facts),
         figures=figures_table(facts),

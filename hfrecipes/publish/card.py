@@ -6,7 +6,6 @@ import json
 import re
 from typing import Any
 
-from hfrecipes.objectives.settings import MTPSettings
 from hfrecipes.publish import cleaning_tables, continued, decoding, rewards, tables
 from hfrecipes.publish.answers import is_answers, render_answers_card
 from hfrecipes.publish.citation import citation
@@ -16,6 +15,8 @@ from hfrecipes.publish.evaluations import TUNED, EvaluationRow, evaluation_model
 from hfrecipes.publish.figures import count, dig, duration, is_number, short
 from hfrecipes.publish.folds import is_folds, render_folds_card
 from hfrecipes.publish.header import base_on_hub, is_adapter, is_bottleneck, languages_of, license_of, render_header
+from hfrecipes.publish.headlines import headline_rows
+from hfrecipes.publish.heads import has_heads, heads_phrase, loss_sentence
 from hfrecipes.publish.limitations import limitations
 from hfrecipes.publish.mixture import MIXTURE_FIGURES, mixture_table
 from hfrecipes.publish.needles import needle_rows
@@ -23,6 +24,7 @@ from hfrecipes.publish.origin import command_text, local_model_id, name_of, reci
 from hfrecipes.publish.policy import policy_sentences, score_sentence
 from hfrecipes.publish.task_groups import groups_figures, groups_table
 from hfrecipes.publish.templates import render_template
+from hfrecipes.publish.terms import explanations
 from hfrecipes.publish.win_rates import win_rate_sentences
 
 EVALUATION_HEADING = "Evaluation"
@@ -68,11 +70,12 @@ def render_card(
         "model_card.md.jinja",
         header=render_header(facts, base_model),
         name=name,
-        model_id=json.dumps(repo_id or local_model_id(name)),
+        model_id=json.dumps(repo_id or local_model_id(facts)),
         lead=_lead(facts, base_model),
         results=_headlines(facts),
         intended=_intended(facts),
         snippet=_snippet(facts, base_model),
+        on_hub=repo_id is not None,
         data=[tables.DATA_COLUMNS, *tables.data_rows(facts)],
         kinds=[tables.KINDS_COLUMNS, *tables.kinds_rows(facts)],
         mixture=mixture_table(facts),
@@ -83,10 +86,11 @@ def render_card(
         augmentation=[cleaning_tables.AUGMENTATION_COLUMNS, *cleaning_tables.augmentation_rows(facts)],
         hyperparameters=tables.hyperparameter_rows(facts),
         compute=tables.compute_rows(facts),
-        curve=score_sentence(metrics) or _loss_curve(metrics),
+        curve=score_sentence(metrics) or loss_sentence(metrics),
         plan=[tables.PLAN_COLUMNS, *tables.plan_rows(facts)],
         evaluation=evaluation_table(facts),
-        first_head=bool(_at_once(facts)),
+        terms=explanations([row.metric for row in evaluation_rows(facts)], str(facts.get("kind"))),
+        with_heads=has_heads(facts),
         comparisons=comparisons_table(facts),
         comparisons_figures=COMPARISONS_FIGURES,
         needles=needle_rows(facts),
@@ -133,40 +137,35 @@ def _evaluation_row(row: EvaluationRow, models: list[str]) -> list[str]:
     return [row.dataset, row.title, *cells.values(), row.n]
 
 
-def _at_once(facts: dict[str, Any]) -> str:
-    """That a model has heads for several tokens."""
-    if dig(facts, "recipe.objective.name") != "mtp":
-        return ""
-    heads = dig(facts, "recipe.objective.num_future_tokens") or MTPSettings().num_future_tokens
-    return f" with heads for {count(heads)} tokens at once (multi-token prediction)"
-
-
 def _lead(facts: dict[str, Any], base_model: str | None) -> str:
     """What the model is, in a sentence of Markdown."""
     architecture = inline_text(dig(facts, "model.model_type") or "causal")
     what = f"{tables.parameters_text(facts)}{architecture} {'reward' if rewards.is_reward(facts) else 'language'} model"
     sources = dict.fromkeys(code_span(tables.data_name(entry)) for entry in tables.training_data(facts))
     on = f" on {', '.join(sources)}" if sources else ""
-    trained = _TRAINED.get(str(facts.get("kind")), "trained") + _at_once(facts)
+    trained = _TRAINED.get(str(facts.get("kind")), "trained") + heads_phrase(facts)
     base = base_on_hub(facts, base_model)
     linked = f"[{inline_text(base)}](https://huggingface.co/{base})" if base else None
-    origin = linked or (f"the run {code_span(tables.base_name(facts))}" if tables.base_name(facts) else None)
+    started = tables.adapter_base_name(facts) if is_adapter(facts) else tables.base_name(facts)
+    origin = linked or (f"the run {code_span(started)}" if started else None)
     if is_adapter(facts) and origin:
         trainable = dig(facts, "model.parameters.trainable")
         size = f" with {short(trainable)} trainable parameters" if is_number(trainable) else ""
-        return f"An adapter{size} for {origin}, a {what}, {trained}{on}."
+        is_further = dig(facts, "model.adapter_base") and tables.base_name(facts)
+        earlier = f", starting from the adapter of {code_span(tables.base_name(facts))}" if is_further else ""
+        return f"An adapter{size} for {origin}, a {what}, {trained}{on}{earlier}."
     start = f"starting from {origin}" if origin else "starting from random weights"
     return f"A {what}, {trained}{on}, {start}."
 
 
 def _headlines(facts: dict[str, Any]) -> list[str]:
-    """One line per result that can be set against a baseline, and one on what the training took."""
+    """One line per result, the most telling first, and one on what the training took; bold is what is clearly better."""
     lines = []
-    for row in evaluation_rows(facts):
-        if TUNED in row.by_model and row.baselines:
-            against = ", ".join(f"{inline_text(model)} {measured.text}" for model, measured in row.baselines.items())
-            measured = f"**{row.by_model[TUNED].text}** ({against}; n = {row.n})"
-            lines.append(f"{inline_text(row.title)} on {code_span(row.dataset)}: {measured}")
+    for row in headline_rows(facts):
+        against = [f"{inline_text(model)} {measured.text}" for model, measured in row.baselines.items()]
+        value = f"**{row.cell(TUNED)}**" if row.is_clear_win else row.cell(TUNED)
+        beside = "; ".join([*([", ".join(against)] if against else []), f"n = {row.n}"])
+        lines.append(f"{inline_text(row.title)} on {code_span(row.dataset)}: {value} ({beside})")
     lines += seeds_headlines(facts)
     tokens, seconds = dig(facts, "training.tokens"), dig(facts, "training.wall_seconds")
     if is_number(tokens) and is_number(seconds) and tables.hardware_name(facts):
@@ -215,8 +214,13 @@ def _snippet(facts: dict[str, Any], base_model: str | None) -> dict[str, Any]:
         "prompt": repr(_short_prompt(facts) or ("Once upon a time" if pretrained else "What is a language model?")),
         "base": base_on_hub(facts, base_model),
         "base_revision": revision if is_adapter(facts) and not base_model else None,
-        "embedding_rows": dig(facts, "tokenizer.embedding_rows") if is_adapter(facts) else None,
+        "embedding_rows": _embedding_rows(facts) if is_adapter(facts) else None,
     }
+
+
+def _embedding_rows(facts: dict[str, Any]) -> Any:
+    """How many the base needs for an adapter with new tokens, of this training or of one before."""
+    return dig(facts, "tokenizer.embedding_rows") or dig(facts, "model.embedding_rows")
 
 
 def _short_prompt(facts: dict[str, Any]) -> str | None:
@@ -225,18 +229,6 @@ def _short_prompt(facts: dict[str, Any]) -> str | None:
     prompts = [sample["prompt"] for sample in samples if isinstance(sample.get("prompt"), str)]
     fitting = [p for p in prompts if p.strip() and len(p) <= _PROMPT_CHARACTERS and not _TURNS.match(p)]
     return min(fitting, key=len, default=None)
-
-
-def _loss_curve(metrics: list[dict[str, Any]]) -> str:
-    """First and last logged training loss with their steps, in one sentence; empty without a log."""
-    logged = [m for m in metrics if is_number(m.get("loss")) and is_number(m.get("step"))]
-    if len(logged) < 2:
-        return ""
-    first, last = logged[0], logged[-1]
-    return (
-        f"The logged training loss went from {first['loss']:.4g} (step {count(first['step'])}) "
-        f"to {last['loss']:.4g} (step {count(last['step'])})."
-    )
 
 
 def _samples(facts: dict[str, Any]) -> list[dict[str, str]]:

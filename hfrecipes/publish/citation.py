@@ -9,6 +9,14 @@ from typing import Any
 from hfrecipes.publish.escaping import one_line
 from hfrecipes.publish.header import base_on_hub
 from hfrecipes.publish.tables import base_name
+from hfrecipes.recipe.source_list import SAMPLE
+
+# What is cited, by the kind of its run.
+_WHAT = {
+    "folds": "Cross-validation of language models, trained",
+    "reward": "Reward model, trained",
+    SAMPLE: "Answers of a language model with scores, drawn",
+}
 
 
 def citation(facts: dict[str, Any], name: str, repo_id: str | None, base_model: str | None) -> str:
@@ -22,9 +30,9 @@ def citation(facts: dict[str, Any], name: str, repo_id: str | None, base_model: 
     if year:
         fields["year"] = year
     base = base_on_hub(facts, base_model) or base_name(facts)
-    what = "Cross-validation of language models" if facts.get("kind") == "folds" else "Language model"
-    made = f"trained with hfrecipes {facts['hfrecipes']}" if facts.get("hfrecipes") else "trained with hfrecipes"
-    fields["note"] = _tex(f"{what}, {made}" + (f", from {base}" if base else ""))
+    what = _WHAT.get(str(facts.get("kind")), "Language model, trained")
+    made = f"with hfrecipes {facts['hfrecipes']}" if facts.get("hfrecipes") else "with hfrecipes"
+    fields["note"] = _tex(f"{what} {made}" + (f", from {base}" if base else ""))
     lines = [f"  {field} = {{{value}}}," for field, value in fields.items()]
     return "\n".join([f"@misc{{{key},", *lines, "}"])
 

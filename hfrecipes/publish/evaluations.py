@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hfrecipes.publish.figures import DASH, decimals, is_number, number
+from hfrecipes.publish.terms import metric_title
 
 TUNED = "tuned"
 
@@ -45,7 +46,7 @@ class EvaluationRow:
 
     @property
     def title(self) -> str:
-        name = self.metric.replace("_", " ")
+        name = metric_title(self.metric)
         says_unit = not self.unit or self.unit.replace("/", " per ") in name
         return f"{name}{'' if says_unit else f', {self.unit}'} {'↑' if self.higher_is_better else '↓'}"
 

@@ -12,6 +12,7 @@ from hfrecipes.publish.figures import dig
 from hfrecipes.publish.naming import is_hub_id
 from hfrecipes.publish.origin import name_of
 from hfrecipes.publish.tables import data_name, is_hub_dataset
+from hfrecipes.publish.terms import metric_title
 from hfrecipes.recipe.adapter_words import BOTTLENECK
 from hfrecipes.recipe.licenses import LICENSES
 
@@ -42,7 +43,8 @@ def base_on_hub(facts: dict[str, Any], base_model: str | None = None) -> str | N
     """The Hub id of what the weights started from; a folder has none unless the publisher names one."""
     if base_model:
         return base_model
-    base = dig(facts, "model.base")
+    # An adapter that was trained further stands on the base that it stood on before.
+    base = dig(facts, "model.adapter_base") or dig(facts, "model.base")
     return base if is_hub_id(base) else None
 
 
@@ -85,7 +87,7 @@ def render_header(facts: dict[str, Any], base_model: str | None = None) -> str:
 
 
 def _tags(facts: dict[str, Any]) -> list[str]:
-    adapter = dig(facts, "recipe.adapter.method") or ("lora" if is_adapter(facts) else None)
+    adapter = dig(facts, "model.adapter.method") or ("lora" if is_adapter(facts) else None)
     quantized = "quantized-training" if dig(facts, "model.quantization") else None
     tags = ["hfrecipes", facts.get("kind"), adapter, quantized, dig(facts, "model.model_type")]
     return list(dict.fromkeys(str(tag) for tag in tags if tag))
@@ -120,7 +122,7 @@ def _result(row: EvaluationRow, facts: dict[str, Any]) -> dict[str, Any]:
         "dataset_name": row.dataset,
         "dataset_split": split,
         "metric_type": row.metric,
-        "metric_name": row.metric.replace("_", " "),
+        "metric_name": metric_title(row.metric),
         "metric_value": tuned.value,
         "metric_args": arguments or None,
     }

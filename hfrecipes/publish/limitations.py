@@ -10,6 +10,7 @@ from hfrecipes.publish.escaping import code_span, inline_text
 from hfrecipes.publish.evaluations import EvaluationRow, evaluation_rows
 from hfrecipes.publish.figures import count, dig, is_number, short
 from hfrecipes.publish.tables import base_name, data_name
+from hfrecipes.publish.terms import metric_title
 
 # Below these many parameters a model is, in turn, a demonstration and a model with little world knowledge. GPT-2's
 # largest size, 1.5e9, is the common reference for text that is fluent and seldom factual.
@@ -186,7 +187,7 @@ def _by_dataset(dataset: str, some: list[EvaluationRow], rows: list[EvaluationRo
 
 
 def _measured(row: EvaluationRow) -> str:
-    return f"{inline_text(row.metric)} on {code_span(row.dataset)}"
+    return f"{inline_text(metric_title(row.metric))} on {code_span(row.dataset)}"
 
 
 def _join(names: Iterable[str]) -> str:

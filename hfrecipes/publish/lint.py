@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from hfrecipes.publish.agreement import wrong_figures, wrong_results
+from hfrecipes.publish.answers import is_answers
 from hfrecipes.publish.card import EVALUATION_HEADING
 from hfrecipes.publish.markdown import Line, as_list, body_lines, header_line, split_header
 from hfrecipes.publish.naming import LOCAL_PATH, is_repo_id
@@ -35,6 +36,12 @@ _KEY_NAMES = (
     "extra_gated_fields extra_gated_heading extra_gated_description extra_gated_button_content"
 )
 _KEYS = frozenset(_KEY_NAMES.split())
+# What it reads of a data set's card besides (huggingface.co/docs/hub/datasets-cards).
+_DATASET_KEY_NAMES = (
+    "annotations_creators configs dataset_info language_creators multilinguality pretty_name size_categories "
+    "source_datasets task_categories task_ids viewer"
+)
+_DATASET_KEYS = _KEYS | frozenset(_DATASET_KEY_NAMES.split())
 _RELATIONS = ("adapter", "finetune", "merge", "quantized")
 _LIBRARIES = ("transformers", "peft", "hfrecipes")
 
@@ -61,7 +68,7 @@ def lint_card(text: str, facts: dict[str, Any] | None = None) -> list[Problem]:
     header, first = split_header(text)
     lines = body_lines(text, first)
     found = [
-        *_header_problems(header),
+        *_header_problems(header, _DATASET_KEYS if facts is not None and is_answers(facts) else _KEYS),
         *_section_problems(lines),
         *_placeholder_problems(lines, facts),
         *_html_problems(lines),
@@ -76,7 +83,7 @@ def _problem(line: int, message: str, fix: str = "", severity: str = "error") ->
     return Problem(f"README.md:{line}", message, fix, severity)
 
 
-def _header_problems(header: str) -> Iterator[Problem]:
+def _header_problems(header: str, known: frozenset[str]) -> Iterator[Problem]:
     if not header:
         yield _problem(1, "the card has no YAML header", "begin it with a block between two `---` lines")
         return
@@ -91,18 +98,18 @@ def _header_problems(header: str) -> Iterator[Problem]:
     if not isinstance(values, dict):
         yield _problem(1, "the header is not a mapping", "write `key: value` lines between the two `---`")
         return
-    yield from _key_problems(header, values)
+    yield from _key_problems(header, values, known)
     yield from _value_problems(header, values)
 
 
-def _key_problems(header: str, values: dict[str, Any]) -> Iterator[Problem]:
+def _key_problems(header: str, values: dict[str, Any], known: frozenset[str]) -> Iterator[Problem]:
     top = re.findall(r"^([\w-]+):", header, re.MULTILINE)
     for key in sorted({key for key in top if top.count(key) > 1}):
         yield _problem(header_line(header, key), f"header key {key} is given twice", "keep one of them")
     for key, value in values.items():
         line = header_line(header, str(key))
-        if key not in _KEYS:
-            near = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.75)
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.75)
             fix = f"did you mean {near[0]}?" if near else "the Hub ignores it"
             yield _problem(line, f"header key {key} is not a known key", fix, "error" if near else "warning")
         elif value in (None, "", [], {}):

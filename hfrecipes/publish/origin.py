@@ -16,9 +16,15 @@ def name_of(facts: dict[str, Any]) -> str:
     return one_line(facts.get("name") or "model")
 
 
-def local_model_id(name: str) -> str:
+def local_folder(facts: dict[str, Any]) -> str:
+    """The run directory from where the run was started; that of a pipeline's step lies in the pipeline's."""
+    folder = facts.get("folder")
+    return one_line(portable_value(folder)) if folder and isinstance(folder, str) else f"runs/{name_of(facts)}"
+
+
+def local_model_id(facts: dict[str, Any]) -> str:
     """What the snippets of an unpublished card load: the model folder, from where the run was started."""
-    return f"runs/{name}/model"
+    return f"{local_folder(facts)}/model"
 
 
 def command_text(facts: dict[str, Any]) -> str | None:

@@ -10,6 +10,7 @@ from hfrecipes.publish.escaping import inline_text, markdown_cell
 from hfrecipes.publish.markdown import Line
 from hfrecipes.publish.naming import portable_value
 from hfrecipes.publish.origin import name_of
+from hfrecipes.publish.terms import metric_title
 
 # What Python and the common templates leave where a value was missing.
 _PLACEHOLDER = re.compile(
@@ -32,9 +33,9 @@ def placeholders(lines: list[Line], facts: dict[str, Any] | None = None) -> Iter
     """
     facts = facts or {}
     title = inline_text(name_of(facts))
-    # Titles of metrics are written without underscores.
-    said = {spelt for name in _names(facts) for spelt in (name, name.replace("_", " "))}
-    names = sorted({markdown_cell(name) for name in said if _PLACEHOLDER.search(name)}, key=len, reverse=True)
+    # Titles of metrics are written in words.
+    said = {spelt for name in _names(facts) for spelt in (name, metric_title(name)) if _PLACEHOLDER.search(spelt)}
+    names = sorted({form(name) for name in said for form in (markdown_cell, inline_text)}, key=len, reverse=True)
     for line in lines:
         prose = "" if line.level == 1 and line.title == title else line.prose
         if prose.startswith(("|", "- ")):

@@ -14,6 +14,8 @@ from hfrecipes.publish.comparisons import COMPARISONS_FIGURES, comparisons_table
 from hfrecipes.publish.evaluations import TUNED, evaluation_rows
 from hfrecipes.publish.figures import count, dig, duration, is_number, number, scientific, short, size
 from hfrecipes.publish.folds import figure_columns, fold_runs, fold_table, is_folds
+from hfrecipes.publish.headlines import telling_rows
+from hfrecipes.publish.heads import figure_title
 from hfrecipes.publish.mixture import MIXTURE_FIGURES, mixture_table, share_series
 from hfrecipes.publish.needles import needle_maps
 from hfrecipes.publish.origin import name_of, recipe_text
@@ -25,6 +27,7 @@ from hfrecipes.publish.rewards import MARGIN_FIGURES, calibration_series, is_rew
 from hfrecipes.publish.svg import Bar, Series, interval_bars, line_chart
 from hfrecipes.publish.task_groups import groups_figures, groups_table
 from hfrecipes.publish.templates import render_template
+from hfrecipes.publish.terms import explanations
 from hfrecipes.recipe.problem import Problem, RecipeError
 from hfrecipes.recipe.rundir import RunDir
 
@@ -63,6 +66,7 @@ def _render(runs: list[RunDir], facts: list[dict[str, Any]], heading: str, folds
         tiles=_tiles(facts[0]) if len(facts) == 1 else [],
         charts=_charts(names, facts, logs),
         evaluations=[_evaluation_view(*group) for group in evaluation_groups(names, facts)],
+        terms=_terms(facts),
         figures=figure_rows(facts) if len(facts) > 1 else [],
         differences=recipe_differences(facts) if len(facts) > 1 else [],
         data_columns=tables.DATA_COLUMNS,
@@ -88,6 +92,12 @@ def _evaluation_view(title: str, n: str, bars: list[Bar]) -> dict[str, Any]:
         for bar, picture in zip(bars, pictures, strict=True)
     ]
     return {"title": title, "n": n, "rows": rows, "axis": Markup(axis)}
+
+
+def _terms(facts: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """What those metrics mean whose names do not say it; of each kind of run, since kinds score answers differently."""
+    found = {(str(each.get("kind")), row.metric): None for each in facts for row in evaluation_rows(each)}
+    return list(dict.fromkeys(term for kind, metric in found for term in explanations([metric], kind)))
 
 
 def _distinct_names(runs: list[RunDir], facts: list[dict[str, Any]]) -> list[str]:
@@ -159,17 +169,16 @@ def _sample(sample: dict[str, Any]) -> dict[str, str]:
 def _tiles(facts: dict[str, Any]) -> list[dict[str, str]]:
     """Title, value and remark of the key figures, most telling first."""
     tiles = []
-    for row in evaluation_rows(facts)[:2]:
-        if TUNED in row.by_model:
-            tuned = row.by_model[TUNED]
-            remark = "; ".join(f"{model} {number(measured.value)}" for model, measured in row.baselines.items())
-            tiles.append({"title": row.title, "value": number(tuned.value), "remark": remark})
+    for row in telling_rows(facts, 2):
+        beside = [f"{model} {number(measured.value)}" for model, measured in row.baselines.items()]
+        remark = "; ".join([f"on {row.dataset}", *beside])
+        tiles.append({"title": row.title, "value": number(row.by_model[TUNED].value), "remark": remark})
     training = facts.get("training") or {}
     losses = f"from {number(training.get('first_loss'))}" if is_number(training.get("first_loss")) else ""
     began = f"from {number(training['first_score'])}" if is_number(training.get("first_score")) else ""
     entries = [
         ("Final score of rollouts", training.get("final_score"), number, began),
-        ("Final loss", training.get("final_loss"), number, losses),
+        (figure_title(facts, "training.final_loss", "Final loss"), training.get("final_loss"), number, losses),
         ("Parameters", dig(facts, "model.parameters.total"), short, _trainable(facts)),
         ("Tokens", training.get("tokens"), short, f"{count(training.get('steps'))} steps"),
         ("Wall time", training.get("wall_seconds"), duration, tables.hardware_name(facts)),

@@ -18,6 +18,7 @@ from hfrecipes.publish.figures import (
     short,
     size,
 )
+from hfrecipes.publish.heads import figure_title
 from hfrecipes.publish.naming import is_hub_id, portable, portable_value, run_name_of
 
 # A row is a list of cells.
@@ -153,7 +154,8 @@ def compute_rows(facts: dict[str, Any]) -> Rows:
     world_size = dig(facts, "hardware.world_size")
     if is_number(world_size):
         rows.append(["Processes", count(world_size)])
-    return rows + [[title, form(dig(facts, path))] for title, path, form in _COMPUTE if is_number(dig(facts, path))]
+    measured = [(path, title, form) for title, path, form in _COMPUTE if is_number(dig(facts, path))]
+    return rows + [[figure_title(facts, path, title), form(dig(facts, path))] for path, title, form in measured]
 
 
 def hardware_name(facts: dict[str, Any]) -> str:
@@ -206,6 +208,12 @@ def base_name(facts: dict[str, Any]) -> str | None:
     if not base:
         return None
     return base if is_hub_id(base) else run_name_of(str(base))
+
+
+def adapter_base_name(facts: dict[str, Any]) -> str | None:
+    """What an adapter stands on: of one that was trained further, not the adapter that it started from."""
+    base = dig(facts, "model.adapter_base")
+    return base_name({"model": {"base": base}}) if base else base_name(facts)
 
 
 def parameters_text(facts: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from hfrecipes.publish.card import render_card
 from hfrecipes.publish.lint import lint_card
 from hfrecipes.publish.modelfiles import RECORDS, WEIGHTS, choose_model_files, model_file_content
 from hfrecipes.publish.naming import is_repo_id, portable_value
-from hfrecipes.publish.origin import local_model_id, name_of, recipe_text
+from hfrecipes.publish.origin import local_model_id, recipe_text
 from hfrecipes.publish.reading import facts_of, read_card
 from hfrecipes.publish.report import render_report
 from hfrecipes.publish.secrets import find_secrets, refuse_secret_words
@@ -120,7 +120,7 @@ def _card(run: RunDir, facts: dict[str, Any], repo_id: str | None, base_model: s
     kept = read_card(run.card)
     if kept == render_card(facts, run.metrics()):
         return rendered
-    return kept.replace(json.dumps(local_model_id(name_of(facts))), json.dumps(repo_id)) if repo_id else kept
+    return kept.replace(json.dumps(local_model_id(facts)), json.dumps(repo_id)) if repo_id else kept
 
 
 def public_facts(facts: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from hfrecipes.data.ranked import Ranked, is_readable
 from hfrecipes.evaluation.intervals import Estimate, bootstrap_interval, proportion_interval
 from hfrecipes.evaluation.prompts import show_prompt
+from hfrecipes.trainers.ppo.watching import unscored
 
 SAMPLES = 4
 
@@ -59,6 +60,20 @@ def answer_facts(
             "longer_chosen": bootstrap_interval(np.sign(words[:, 0] - words[:, 1]) / 2 + 0.5),
         }
     return {**facts, "figures": {name: asdict(figure) for name, figure in figures.items()}}
+
+
+def silent_rewards(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Warnings of rewards that gave none of the answers a score.
+
+    Args:
+        records: Of each prompt what was drawn, as `answers.jsonl` has it.
+    """
+    given: dict[str, list[float | None]] = {}
+    for record in records:
+        for name, scores in record["rewards"].items():
+            given.setdefault(name, []).extend(scores)
+    silent = [(name, len(scores)) for name, scores in given.items() if scores and set(scores) == {None}]
+    return [unscored(name, "answers", count) for name, count in silent]
 
 
 def samples_of(pairs: Sequence[dict[str, Any] | None]) -> list[dict[str, Any]]:

@@ -54,13 +54,14 @@ def domains_of(recipe: Recipe, prepared: Prepared) -> dict[str, str | None]:
 def compare_rows(
     domains: dict[str, str | None], before: dict[str, RowLosses], after: dict[str, RowLosses]
 ) -> list[Comparison]:
-    """Comparisons of two models that read the same rows; those that hold nothing to predict are left out."""
+    """Comparisons of two models that read the same rows; sets without a byte of text to predict are left out."""
     found = []
     for name, domain in domains.items():
         one, other = before[name], after[name]
         counted = one.num_tokens > 0
         sizes = one.num_bytes[counted]
-        found.append(Comparison(name, domain, one.nll[counted], sizes, other.nll[counted], sizes))
+        if sizes.any():
+            found.append(Comparison(name, domain, one.nll[counted], sizes, other.nll[counted], sizes))
     return found
 
 

@@ -43,16 +43,22 @@ def decoding_facts(recipe: Recipe, model: Any, tokenizer: Any, console: Console)
     found = measure_decoding(model, tokenizer, prompts, MAX_NEW_TOKENS, conversation)
     if found is None:
         return {}
+    console.print(decoding_line(found), highlight=False)
     console.print(decoding_table(found))
     return {"decoding": found.to_facts()}
 
 
-def decoding_table(found: Decoding) -> Table:
-    """Heads down: what became of their drafts; the speed is in the title."""
+def decoding_line(found: Decoding) -> str:
+    """Tokens a pass, speed and agreement. A line of its own: as the table's title it would be broken to the table's width."""
     facts = found.to_facts()
     same = f"{found.identical} of {found.prompts} prompts token for token as without"
-    speed = f"{facts['times_generate']:.2f} times the speed of generate"
-    table = Table(title=f"{facts['tokens_per_pass']:.2f} tokens a pass, {speed}; {same}")
+    return f"{facts['tokens_per_pass']:.2f} tokens a pass, {facts['times_generate']:.2f} times the speed of generate; {same}"
+
+
+def decoding_table(found: Decoding) -> Table:
+    """Heads down: what became of their drafts."""
+    facts = found.to_facts()
+    table = Table()
     for title in ("token ahead", "drafted", "accepted when judged", "written of all drafts"):
         table.add_column(title, justify="right")
     shares = zip(found.drafted, facts["accepted_by_head"], facts["written_by_place"], strict=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
+import gc
 import os
 import platform
 import resource
@@ -17,18 +18,23 @@ import numpy as np
 import psutil
 import torch
 
+from hfrecipes.models.adapters import is_adapter, trained_tokens
+from hfrecipes.models.extended_embeddings import input_rows
 from hfrecipes.recipe.hardware import Hardware
 from hfrecipes.recipe.loader import Recipe
-from hfrecipes.recipe.rundir import now
+from hfrecipes.recipe.rundir import RunDir, now
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "tokenizers")
 
 
-def starting_facts(recipe: Recipe, hardware: Hardware, world_size: int, warnings: list[str]) -> dict[str, Any]:
+def starting_facts(
+    recipe: Recipe, hardware: Hardware, world_size: int, warnings: list[str], run: RunDir
+) -> dict[str, Any]:
     """What is known before anything is trained."""
     return {
         "hfrecipes": version("hfrecipes"),
         "name": recipe.name,
+        "folder": _folder(run),
         "kind": recipe.kind,
         "status": "running",
         "started": now(),
@@ -39,6 +45,12 @@ def starting_facts(recipe: Recipe, hardware: Hardware, world_size: int, warnings
         "hardware": _hardware(hardware, world_size),
         "warnings": warnings,
     }
+
+
+def _folder(run: RunDir) -> str:
+    """The run directory from where the run was started, as code in its card names it; absolute where it lies elsewhere."""
+    path = run.path.resolve()
+    return (path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path).as_posix()
 
 
 def resumed_facts(earlier: dict[str, Any], first_step: int, changes: Sequence[str]) -> dict[str, Any]:
@@ -98,8 +110,27 @@ def model_facts(recipe: Recipe, model: Any, counts: dict[str, int] | None, *, ch
         "chat_template": chat,
         "parameters": counts or _count(model),
         "adapter": recipe.get("adapter"),
+        **(_further_adapter(model) if local is not None and is_adapter(local) else {}),
         "quantization": recipe.get("quantization"),
         "context_length": recipe.get("data.context_length") or recipe.get("training.max_length"),
+    }
+
+
+def _further_adapter(model: Any) -> dict[str, Any]:
+    """What an adapter that was trained further says of itself; nothing where it was merged into its base for that."""
+    configs = getattr(model, "peft_config", {})
+    if not configs:
+        return {}
+    config = configs[model.active_adapter]
+    base = config.base_model_name_or_path
+    place = Path(base).expanduser()
+    # Code that loads it has to make room for rows that the base does not have.
+    rows = {"embedding_rows": input_rows(model)} if trained_tokens(vars(config)) else {}
+    return {
+        "adapter": {"method": str(getattr(config.peft_type, "value", config.peft_type)).lower()},
+        "adapter_base": str(place.resolve()) if place.exists() else base,
+        "revision": config.revision,
+        **rows,
     }
 
 
@@ -127,7 +158,7 @@ class Stopwatch:
 
 
 def training_facts(
-    trainer: Any, first_step: int, watch: dict[str, float], peak_memory: int, flops_per_token: float | None
+    trainer: Any, first_step: int, watch: dict[str, float], peak_memory: int | None, flops_per_token: float | None
 ) -> dict[str, Any]:
     """What the steps since `first_step` did, counted from the rows that were read.
 
@@ -135,7 +166,7 @@ def training_facts(
         trainer: One of ours, after `train()`.
         first_step: 0, or the step a resumed run went on from.
         watch: From `Stopwatch`.
-        peak_memory: From `PeakMemory`, begun before the model was loaded.
+        peak_memory: From `PeakMemory`, begun before the model was loaded; None where it is not known.
         flops_per_token: Model FLOPs; None where they are not known.
     """
     steps, batch = trainer.state.global_step, trainer.global_batch_size
@@ -189,19 +220,38 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
             self.before = torch.cuda.memory_allocated()
         else:
-            _set_back_high_water_mark()
+            _give_back_freed_memory()
+            self.is_set_back = _set_back_high_water_mark()
             self.before = psutil.Process().memory_info().rss
+            self.earlier = _high_water_mark()
 
-    def bytes(self) -> int:
+    def bytes(self) -> int | None:
+        """The figure; None where the mark cannot be set back and is still the one that something before has left."""
         if torch.cuda.is_available():
             return torch.cuda.max_memory_allocated() - self.before
-        return max(_high_water_mark() - self.before, 0)
+        peak = _high_water_mark()
+        if peak <= self.earlier and not self.is_set_back:
+            return None
+        return max(peak - self.before, 0)
 
 
-def _set_back_high_water_mark() -> None:
+def _give_back_freed_memory() -> None:
+    """Hands the kernel what an earlier run has freed: the next one would fill it, and seem to need nothing."""
+    gc.collect()
+    # malloc_trim(3) is glibc's; other C libraries keep less.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _set_back_high_water_mark() -> bool:
+    """Whether it could be done."""
     # See proc(5): writing 5 makes VmHWM the memory of now.
-    with contextlib.suppress(OSError):
+    try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
 
 
 def _high_water_mark() -> int:

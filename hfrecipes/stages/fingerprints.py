@@ -47,6 +47,8 @@ _MIXTURE = "data.mixture"
 _REWARDS = "rewards"
 # Functions of this package change with its version, which is told apart from the recipe.
 _OURS = "hfrecipes."
+# What decides the answers that `kind: sample` draws, and their scores.
+DECIDE_ANSWERS = ("model", "quantization", _REWARDS, "data", "generation")
 _DIFFERENCES = {
     "data": "the data has changed (rows, tokenizer or packing are others than the run began with)",
     "model": "the model that the adapter stands on has changed",
@@ -191,7 +193,7 @@ def answers_fingerprint(recipe: Recipe, prompts: Sequence[str]) -> str:
         recipe: Resolved.
         prompts: Revisions of the sources that they come from.
     """
-    words = {key: recipe.get(key) for key in ("model", "quantization", _REWARDS, "data", "generation")}
+    words = {key: recipe.get(key) for key in DECIDE_ANSWERS}
     parts = [words, _weights_of(recipe), _scorings(recipe), list(prompts), version("hfrecipes")]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 

@@ -20,6 +20,7 @@ from hfrecipes.stages.measure_task import SAMPLES, Entries
 from hfrecipes.trainers.ppo.prompts import Prompt
 from hfrecipes.trainers.ppo.sampling import draw_uniforms, sample_completions
 from hfrecipes.trainers.ppo.scorers import Completed
+from hfrecipes.trainers.ppo.watching import unscored
 
 NUM_PROMPTS = 200
 # Random numbers that no rollout and no evaluation during training draws: these count up and down from 0.
@@ -106,6 +107,8 @@ class PolicyMeasurer(Measurer):
             given = found.table[~np.isnan(found.table[:, place]), place]
             if len(given):
                 entries.append(_entry(f"reward_{reward}", outcome_interval(given), "", True, step))
+            elif label == TUNED:
+                self._warn(unscored(reward, f"answers to {name}", len(found.scores)))
         if len(self.trainer.rewards.names) > 1:
             entries.append(_entry("score", outcome_interval(found.scores), "", True, step))
         own = outcome_interval(shares_of_own_ngrams(completed.ids, _NGRAM))

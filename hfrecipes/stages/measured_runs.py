@@ -79,11 +79,14 @@ def _figures(evaluations: Entries) -> dict[Key, dict[str, Any]]:
 
 def _data_entry(dataset: str, data: Entries) -> dict[str, Any] | None:
     """The entry of `data` that a data set's name stands for; one that was measured twice is told by its number."""
-    title, _, number = dataset.partition("#")
-    alike = [entry for entry in data if entry["role"] != "train" and _title(entry) == title]
+    measured = [entry for entry in data if entry.get("role") != "train"]
+    if alike := [entry for entry in measured if _title(entry) == dataset]:
+        return alike[0]
+    title, _, number = dataset.rpartition("#")
+    alike = [entry for entry in measured if _title(entry) == title]
     place = int(number) - 1 if number.isdigit() else 0
     return alike[place] if place < len(alike) else None
 
 
 def _title(entry: dict[str, Any]) -> str:
-    return f"{entry['name']}/{entry['split']}" if entry.get("split") else str(entry["name"])
+    return f"{entry.get('name')}/{entry['split']}" if entry.get("split") else str(entry.get("name"))

@@ -62,7 +62,7 @@ def tokens_of_a_step(trainer: Any) -> float:
 
 
 def training_facts(
-    trainer: Any, first_step: int, watch: dict[str, float], peak_memory: int, flops_per_token: float | None
+    trainer: Any, first_step: int, watch: dict[str, float], peak_memory: int | None, flops_per_token: float | None
 ) -> dict[str, Any]:
     """What the steps since `first_step` did, counted in prompts that were answered and in tokens that were learnt from.
 
@@ -70,7 +70,7 @@ def training_facts(
         trainer: After `train()`.
         first_step: 0, or the step a resumed run went on from.
         watch: Seconds.
-        peak_memory: In bytes.
+        peak_memory: In bytes; None where it is not known.
         flops_per_token: Model FLOPs for each token of each pass over a rollout; None where they are not known.
     """
     args, steps, lengths = trainer.args, trainer.state.global_step, _prompt_lengths(trainer)

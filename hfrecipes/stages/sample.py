@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ from hfrecipes.recipe.rundir import RunDir, now, refuse_links, write_atomically
 from hfrecipes.recipe.secrets import redact
 from hfrecipes.recipe.stops import InterruptedRunError
 from hfrecipes.recipe.yaml_writer import dump_yaml
-from hfrecipes.stages.answer_figures import answer_facts, samples_of
+from hfrecipes.stages.answer_figures import answer_facts, samples_of, silent_rewards
 from hfrecipes.stages.drawing import Answerer, Asked, read_prompts
 from hfrecipes.stages.facts import starting_facts
-from hfrecipes.stages.fingerprints import answers_fingerprint
+from hfrecipes.stages.fingerprints import DECIDE_ANSWERS, answers_fingerprint
+from hfrecipes.stages.keys import change_words, flatten
 from hfrecipes.stages.occupied import refuse_occupied
 from hfrecipes.stages.opening import claimed, earlier_facts
 from hfrecipes.stages.options import RunOptions, make_console
@@ -66,16 +68,18 @@ def run_sample(recipe: Recipe, options: RunOptions, hardware: Hardware, warnings
         refuse_occupied(run, options.overwrite or bool(earlier))
         asked, data = read_prompts(recipe)
         mark = answers_fingerprint(recipe, [entry["revision"] for entry in data])
-        _refuse_other(run, earlier, mark)
-        if earlier.get("status") == "complete" and earlier.get("recipe") == recipe.values:
+        _refuse_other(run, earlier, recipe, mark)
+        written = all(file.is_file() for file in (run.answers, run.pairs, run.rankings))
+        if earlier.get("status") == "complete" and earlier.get("recipe") == recipe.values and written:
             write_missing_pages(run)
             return run.path
-        facts = {**starting_facts(recipe, hardware, 1, warnings), "data": data, "fingerprint": {"answers": mark}}
+        facts = {**starting_facts(recipe, hardware, 1, warnings, run), "data": data, "fingerprint": {"answers": mark}}
         facts["model"] = _model_facts(recipe)
         _open(run, recipe, facts, goes_on=bool(earlier))
         with _recorded(run, facts):
             facts |= _draw_missing(recipe, run, asked, hardware.device, console, earlier)
             facts |= _write_results(recipe, run)
+            _warn_of_silence(run, facts, console)
             facts |= {"status": "complete", "finished": now()}
         write_pages(run)
     return run.path
@@ -89,11 +93,20 @@ def _model_facts(recipe: Recipe) -> dict[str, Any]:
     return {"name_or_path": name, "revision": recipe.get("model.revision"), "base": base}
 
 
-def _refuse_other(run: RunDir, earlier: dict[str, Any], mark: str) -> None:
-    """Raises where answers lie there that were drawn otherwise."""
+def _refuse_other(run: RunDir, earlier: dict[str, Any], recipe: Recipe, mark: str) -> None:
+    """Raises where answers lie there that were drawn otherwise, naming what differs."""
     before = (earlier.get("fingerprint") or {}).get("answers")
     if earlier and before != mark:
-        fault = "its answers were drawn by another recipe, from another model, or scored by other rewards"
+        old, new = (
+            flatten({word: values.get(word) for word in DECIDE_ANSWERS})
+            for values in (earlier.get("recipe") or {}, recipe.values)
+        )
+        changed = [
+            change_words(key, old, new) for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)
+        ]
+        # Under the same words there may be other files, or other versions.
+        why = "; ".join(changed) or "the model, the data, a reward or the version of hfrecipes has changed"
+        fault = f"its answers were drawn by another recipe: {why}"
         raise RecipeError(Problem(str(run.path), fault, "begin anew with --overwrite, or under another name"))
 
 
@@ -150,12 +163,27 @@ def _keep_whole_chunks(file: Path, prompts: int) -> int:
     if not file.is_file():
         return 0
     lines = file.read_bytes().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith(b"\n")]
-    if len(whole) == prompts:
-        return prompts
-    kept = len(whole) // CHUNK * CHUNK
-    os.truncate(file, sum(map(len, whole[:kept])))
+    whole = list(takewhile(lambda numbered: _is_record(numbered[1], numbered[0]), enumerate(lines)))
+    kept = prompts if len(whole) >= prompts else len(whole) // CHUNK * CHUNK
+    if (size := sum(len(line) for _, line in whole[:kept])) != file.stat().st_size:
+        os.truncate(file, size)
     return kept
+
+
+def _is_record(line: bytes, number: int) -> bool:
+    """Whether a line holds the answers to the prompt of its place; one that is damaged or missing is drawn anew."""
+    with contextlib.suppress(ValueError):
+        record = json.loads(line)
+        whole = isinstance(record, dict) and record.keys() >= {
+            "prompt",
+            "answers",
+            "scores",
+            "rewards",
+            "tokens",
+            "ended",
+        }
+        return line.endswith(b"\n") and whole and record.get("number") == number
+    return False
 
 
 def read_records(file: Path) -> Iterator[dict[str, Any]]:
@@ -173,6 +201,13 @@ def _write_results(recipe: Recipe, run: RunDir) -> dict[str, Any]:
     # Answers of which none is better than another teach nobody.
     _write_rows(run.rankings, (each.row() for each in ranked if each is not None and each.spread > 0))
     return {"answers": answer_facts(records, ranked, pairs), "samples": samples_of(pairs)}
+
+
+def _warn_of_silence(run: RunDir, facts: dict[str, Any], console: Console) -> None:
+    """Says which rewards had nothing to say."""
+    for text in silent_rewards(list(read_records(run.answers))):
+        facts["warnings"] = [*facts["warnings"], text]
+        console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _write_rows(file: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -99,7 +99,7 @@ class Session(Assembly):
         if start.checkpoint is not None:
             for line in restarted_trackers(trainer.args.report_to, self.run):
                 self._warn(line)
-        facts = starting_facts(self.recipe, self.hardware, self.processes.world_size, self.warnings)
+        facts = starting_facts(self.recipe, self.hardware, self.processes.world_size, self.warnings, self.run)
         facts |= resumed_facts(start.earlier, start.step, changed)
         facts["fingerprint"] = facts["sessions"][-1]["fingerprint"] = today
         # Until here every process has read what the main one is about to write.

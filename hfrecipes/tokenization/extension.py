@@ -121,7 +121,7 @@ def add_special_tokens(tokenizer: Tokenizer, tokens: list[str], folder: Path, wh
 
 
 def _token_fault(tokenizer: Tokenizer, tokens: list[str], token: str) -> str | None:
-    if not token.strip():
+    if not token.strip() or "\0" in token:
         return f"{token!r} cannot be a token"
     if tokenizer.token_id(token) is not None:
         return f"{token!r} is a token of {tokenizer.name} already"

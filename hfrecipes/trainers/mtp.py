@@ -12,6 +12,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from hfrecipes.models.mtp.attach import MTPModel, add_mtp_heads, inner_model
+from hfrecipes.models.mtp.beside import spoken
 from hfrecipes.models.mtp.saving import PREFIX, write_heads
 from hfrecipes.objectives.mtp import head_weights, some_head_rests
 from hfrecipes.objectives.settings import MTPSettings
@@ -161,6 +162,9 @@ class MTPTrainer(MTPTrainerMixin, PretrainTrainer):
         model: A causal language model; heads are put onto it where it has none.
         args: An `MTPConfig`.
         kwargs: Those of `transformers.Trainer`.
+
+    Raises:
+        ValueError: the model has heads of another kind or number than the settings say.
     """
 
     def __init__(self, model: Any, args: TrainingArguments, *, mtp: MTPSettings | None = None, **kwargs: Any) -> None:
@@ -177,6 +181,9 @@ class MTPSFTTrainer(MTPTrainerMixin, RecipeSFTTrainer):
         args: An `SFTConfig`.
         mtp: How the heads are trained.
         kwargs: Those of `trl.SFTTrainer`.
+
+    Raises:
+        ValueError: as for `MTPTrainer`.
     """
 
     def __init__(self, model: Any, args: Any, *, mtp: MTPSettings, **kwargs: Any) -> None:
@@ -191,10 +198,20 @@ class MTPSFTTrainer(MTPTrainerMixin, RecipeSFTTrainer):
 
 
 def _ready(model: Any, args: TrainingArguments, settings: MTPSettings) -> None:
-    """Puts heads onto a model that has none, freezes what is not to be trained, and tells DDP what may lie idle."""
+    """Puts heads onto a model that has none, freezes what is not to be trained, and tells DDP what may lie idle.
+
+    Raises:
+        ValueError: it has heads of another kind or number.
+    """
     inner = inner_model(model)
     if not isinstance(inner, MTPModel):
         add_mtp_heads(inner, settings.num_future_tokens, settings.heads)
+    wanted = {"heads": settings.heads, "num_future_tokens": settings.num_future_tokens}
+    if inner.head_facts != wanted:
+        raise ValueError(
+            f"the model has {spoken(inner.head_facts)}, and the training is set to {spoken(wanted)}: set num_future_tokens and "
+            "heads to what the model has, or give a model without heads"
+        )
     if settings.frozen_trunk:
         inner.requires_grad_(False)
         inner.mtp_heads.requires_grad_(True)

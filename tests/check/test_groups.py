@@ -109,7 +109,10 @@ def test_answers_without_a_verdict_are_told_by_their_row(row: dict, says: str, t
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["training.per_device_train_batch_size=1"], "has no other one that the divergence could be estimated from"),
+        (
+            ["training.per_device_train_batch_size=1"],
+            "has no second answer that the divergence could be estimated from",
+        ),
         (["training.precompute_ref_log_probs=true"], "each epoch has its own order"),
         (["data.train=[{name: python_docstrings, split: train}]"], "learns from answers that are good or not"),
     ],

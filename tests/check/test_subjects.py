@@ -245,6 +245,19 @@ def test_local_splits_do_not_overlap(in_broken: Path) -> None:
     )
 
 
+def test_dealt_rows_that_share_a_text_are_to_be_grouped(in_broken: Path) -> None:
+    rows = [{"prompt": f"What is {n // 4}?", "completion": " A number.", "note": n} for n in range(200)]
+    (in_broken / "data" / "alike.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sides = [
+        f"data.{role}=[{{path: data/alike.jsonl, split: {split}}}]"
+        for role, split in (("train", "train"), ("eval", "test"))
+    ]
+    (problem,) = [each for each in found(good(*sides)) if "also stand in data.train" in each.message]
+    assert "data.splits: {group: COLUMN}" in problem.fix and "give both sources" not in problem.fix
+    mended = found(good(*sides, "data.splits={group: prompt}"))
+    assert not [each for each in mended if "also stand in data.train" in each.message]
+
+
 @pytest.mark.usefixtures("in_broken")
 def test_several_problems_are_told_at_once() -> None:
     recipe = good(

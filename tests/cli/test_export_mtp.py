@@ -29,7 +29,9 @@ def saved(folder: Path, kind: str = "chained", family: str = "llama") -> Any:
     return model
 
 
-def decoded(out: Path, told: str, monkeypatch: pytest.MonkeyPatch, **words: Any) -> torch.Tensor:
+def decoded(
+    out: Path, told: str, monkeypatch: pytest.MonkeyPatch, ids: torch.Tensor = IDS, **words: Any
+) -> torch.Tensor:
     """What a user who follows the printed lines gets."""
     name, patterns = re.search(r"(\w+)\._keys_to_ignore_on_load_unexpected = (\[.*\])", told).groups()
     import transformers
@@ -37,7 +39,7 @@ def decoded(out: Path, told: str, monkeypatch: pytest.MonkeyPatch, **words: Any)
     monkeypatch.setattr(getattr(transformers, name), "_keys_to_ignore_on_load_unexpected", eval(patterns))
     model, found = AutoModelForCausalLM.from_pretrained(out, output_loading_info=True)
     assert not found["missing_keys"] and not found["unexpected_keys"]
-    return model.eval().generate(IDS, max_new_tokens=16, do_sample=False, pad_token_id=0, **words)
+    return model.eval().generate(ids, max_new_tokens=16, do_sample=False, pad_token_id=0, **words)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
@@ -52,6 +54,19 @@ def test_the_folder_decodes_with_its_heads_token_by_token_as_without(
     assert torch.equal(decoded(tmp_path / "out", told, monkeypatch), expected)
     assert AutoTokenizer.from_pretrained(tmp_path / "out")("text")["input_ids"]
     assert not list(tmp_path.glob(".*.part"))
+
+
+def test_the_shortest_prompt_that_drafts_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path / "model")
+    assert main(["export-mtp", str(tmp_path / "model"), str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert "With fewer than 2 tokens in the prompt leave use_mtp out" in told
+    decoded(tmp_path / "out", told, monkeypatch, IDS[:, :2], use_mtp=True)
+    with pytest.raises(RuntimeError, match="Sizes of tensors must match"):
+        decoded(tmp_path / "out", told, monkeypatch, IDS[:, :1], use_mtp=True)
+    decoded(tmp_path / "out", told, monkeypatch, IDS[:, :1])
 
 
 def test_an_adapter_is_merged_into_its_base(

@@ -76,6 +76,18 @@ def test_instruction_rows(data: Path, make_recipe: MakeRecipe, tokenizer: Tokeni
     assert fact["bytes"] == sum(len(row["prompt"] + row["completion"]) for row in PAIRS)
     (warning,) = prepared.warnings
     assert "5 documents say what an evaluation row says" in warning and "b.jsonl:1" in warning
+    assert warning.endswith("with data.clean: [] they are left out")
+
+
+def test_where_all_text_is_measured_on_cleaning_is_no_mend(
+    data: Path, make_recipe: MakeRecipe, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    recipe = make_recipe("train: [{path: b.jsonl, limit: 1}], eval: [{path: b.jsonl, limit: 1}]")
+    (warning,) = prepare(recipe, tokenizer, tmp_path / "cache").warnings
+    assert "1 document says what an evaluation row says" in warning and warning.endswith("measure on other text")
+    cleaned = make_recipe("train: [{path: b.jsonl, limit: 1}], eval: [{path: b.jsonl, limit: 1}], clean: []")
+    with pytest.raises(RecipeError, match=r"do not leave the one document.*measure on other text"):
+        prepare(cleaned, tokenizer, tmp_path / "cache")
 
 
 def test_what_is_cut_is_counted_and_said(

@@ -217,3 +217,9 @@ def test_estimates_are_those_of_their_definitions():
 def test_a_perplexity_beyond_floats_is_left_out():
     rows = RowLosses(np.array([2000.0, 1800.0]), np.array([1, 1]), np.array([4, 4]))
     assert [entry["metric"] for entry in language_modeling_estimates(rows)] == ["bits_per_byte", "token_loss"]
+
+
+def test_special_tokens_alone_have_a_loss_and_no_bits_per_byte():
+    rows = RowLosses(np.array([3.0, 1.0, 9.0]), np.array([1, 1, 0]), np.array([0, 0, 5]))
+    entries = {entry["metric"]: entry["value"] for entry in language_modeling_estimates(rows)}
+    assert entries == {"perplexity": pytest.approx(math.exp(2.0)), "token_loss": pytest.approx(2.0)}

@@ -175,6 +175,11 @@ def test_a_policy_that_goes_on_keeps_the_rows_and_trains_them(kind: str) -> None
     assert any(not torch.equal(before[name], after[name]) for name in before)
     model, tokenizer = load_run_model(on)
     assert logits_of(model, tokenizer).shape[-1] == len(tokenizer)
+    shown = on.facts()["model"]
+    assert shown["adapter"] == {"method": "lora"} and shown["adapter_base"] == str(Path("runs/base/model").resolve())
+    card = on.card.read_text()
+    assert "library_name: peft" in card and f"resize_token_embeddings({len(tokenizer)}," in card
+    assert f'model_id = "runs/on-{kind}/model"' in card and "starting from the adapter of `sft`" in card
     # The reference has the rows, too: nothing has moved before the first step.
     if kind == "dpo":
         assert on.metrics()[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)

@@ -120,13 +120,41 @@ def test_a_run_that_was_cut_off_draws_the_same_answers(folder: Path, tmp_path: P
     assert drawn.facts()["status"] == "complete"
 
 
+@pytest.mark.parametrize("put", [[], [b'{"number": 4, garbage\n'], [b"{}\n"], [b'{"number": 5}\n']])
+def test_a_line_that_is_lost_or_damaged_is_drawn_anew(
+    put: list[bytes], folder: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    asked = RunDir(Path("runs/ask"))
+    before = asked.answers.read_bytes()
+    lines = before.splitlines(keepends=True)
+    asked.answers.write_bytes(b"".join([*lines[: CHUNK + 1], *put, *lines[CHUNK + 2 :]]))
+    asked.write_facts({**asked.facts(), "status": "interrupted"})
+    trained("ask.yaml", resume=True)
+    assert asked.answers.read_bytes() == before
+
+
+def test_pairs_that_were_removed_are_written_again(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    asked = RunDir(Path("runs/ask"))
+    before = asked.pairs.read_bytes()
+    asked.pairs.unlink()
+    trained("ask.yaml", resume=True)
+    assert asked.pairs.read_bytes() == before
+
+
 def test_other_answers_are_not_mixed_in_and_another_margin_draws_none(
     folder: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
-    for word in ("generation.seed=1", "rewards.0.target=13"):
-        with pytest.raises(RecipeError, match="were drawn by another recipe"):
+    for word, change in (
+        ("generation.seed=1", "generation.seed was 0, is 1"),
+        ("rewards.0.target=13", "rewards.0.target was 12, is 13"),
+    ):
+        with pytest.raises(RecipeError, match=f"were drawn by another recipe: {change}"):
             trained("ask.yaml", word, resume=True)
     with pytest.raises(RecipeError, match="holds a run already"):
         trained("ask.yaml")
@@ -136,6 +164,15 @@ def test_other_answers_are_not_mixed_in_and_another_margin_draws_none(
     pairs = rows_of(asked.pairs)
     assert all(row["score_chosen"] - row["score_rejected"] >= 0.35 for row in pairs)
     assert asked.facts()["answers"]["pairs"] == len(pairs) < len(rows_of(Path(folder / "runs/ask/pairs.jsonl")))
+
+
+def test_a_reward_that_says_nothing_is_told(tmp_path: Path) -> None:
+    Path("silent.py").write_text("def silent(completions, **_):\n    return [None] * len(completions)\n")
+    both = "[{function: 'hfrecipes.rewards:Length', target: 12, slope: 0.1}, {function: 'silent:silent'}]"
+    words = ["data.train.0.limit=2", f"rewards={both}", "name=c"]
+    told = RunDir(run(load_recipe("ask.yaml", words), options=RunOptions(runs_dir=tmp_path, quiet=True)))
+    assert [text for text in told.facts()["warnings"] if "reward silent gave a score to none of the 6 answers" in text]
+    assert not [text for text in RunDir(Path("runs/ask")).facts()["warnings"] if "gave a score to none" in text]
 
 
 def test_another_seed_draws_other_answers(tmp_path: Path) -> None:

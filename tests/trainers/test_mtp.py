@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
-from trl import SFTConfig, pack_dataset
+from trl import SFTConfig, SFTTrainer, pack_dataset
 
 from hfrecipes.callbacks.checkpoints import CheckpointCallback
-from hfrecipes.models.mtp.attach import load_mtp
+from hfrecipes.models.mtp.attach import add_mtp_heads, load_mtp
 from hfrecipes.models.mtp.saving import FILE
 from hfrecipes.recipe.problem import RecipeError
 from hfrecipes.trainers.mtp import MTPConfig, MTPSettings, MTPSFTTrainer, MTPTrainer
@@ -233,6 +234,41 @@ def test_words_of_its_own_configuration(tiny_model: Callable, tmp_path: Path) ->
     trainer = MTPTrainer(tiny_model(), args, train_dataset=rows())
     assert trainer.mtp == MTPSettings(2, "chained", 0.1, "forward")
     assert trainer.mtp_model.num_future_tokens == 2
+
+
+def test_heads_of_another_kind_or_number_than_the_settings_say_are_refused(
+    tiny_model: Callable, tmp_path: Path
+) -> None:
+    model = add_mtp_heads(tiny_model(), 4)
+    for words in ({"num_future_tokens": 2}, {"heads": "chained"}):
+        args = MTPConfig(str(tmp_path), use_cpu=True, **words)
+        with pytest.raises(ValueError, match=r"has parallel heads for 4 tokens, and the training is set to"):
+            MTPTrainer(model, args, train_dataset=rows())
+    MTPTrainer(model, MTPConfig(str(tmp_path), use_cpu=True), train_dataset=rows())
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_trls_own_trainer_passes_heads_over_and_that_is_told(
+    frozen: bool, tiny_model: Callable, tmp_path: Path
+) -> None:
+    """Without a word the heads would be saved as they were copied."""
+    model = add_mtp_heads(tiny_model(), 3)
+    model.mtp_heads.requires_grad_(not frozen)
+    words = {
+        "max_steps": 1,
+        "report_to": "none",
+        "save_strategy": "no",
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+    }
+    args = SFTConfig(str(tmp_path), use_cpu=True, bf16=False, learning_rate=1e-2, **words)
+    dataset = Dataset.from_list([{"input_ids": [1, 3, 4, 5, 6], "labels": [-100, 3, 4, 5, 6]}] * 8)
+    trainer = SFTTrainer(model, args, train_dataset=dataset, processing_class=_tokenizer(tmp_path))
+    before = [weight.clone() for weight in model.mtp_heads.parameters()]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        trainer.train()
+    assert all(map(torch.equal, before, model.mtp_heads.parameters()))
+    assert any("leaves the further heads out" in str(one.message) for one in told) != frozen
 
 
 def sft_trainer(model: Any, folder: Path, kind: str = "parallel", adapter: Any = None, **words: Any) -> MTPSFTTrainer:

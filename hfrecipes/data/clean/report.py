@@ -61,8 +61,12 @@ def nothing_left(work: Work, report: dict[str, Any]) -> Problem | None:
         {f"{rule['rule']}: {reason}": count for rule in report["rules"] for reason, count in rule["reasons"].items()}
     )
     told = ", ".join(f"{reason} ({count:,})" for reason, count in reasons.most_common(_REASONS_SHOWN))
-    message = f"the rules leave none of the {report['documents']['before']:,} documents: {told}"
-    fix = "choose the profile that suits this text, or other thresholds"
+    before = report["documents"]["before"]
+    gone = "do not leave the one document" if before == 1 else f"leave none of the {before:,} documents"
+    message = f"the rules {gone}: {told}"
+    # Profiles and thresholds change nothing about text that is measured on as well.
+    overlapping = {rule["rule"] for rule in report["rules"] if rule["reasons"]} == {"decontaminate"}
+    fix = "measure on other text" if overlapping else "choose the profile that suits this text, or other thresholds"
     return Problem(work.recipe.where("data.clean"), message, fix)
 
 

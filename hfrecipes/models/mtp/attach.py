@@ -13,17 +13,21 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from hfrecipes.models.adapters import adapter_base, is_adapter
+from hfrecipes.models.adapters import is_adapter
 from hfrecipes.models.cpu_packing import keep_unpacked
 from hfrecipes.models.mtp.anatomy import Anatomy, AnatomyError, find_anatomy
 from hfrecipes.models.mtp.beside import spoken
 from hfrecipes.models.mtp.decode import DecodesWithHeads
 from hfrecipes.models.mtp.heads import ChainedHeads, LayerCall, ParallelHeads
+from hfrecipes.models.mtp.idle import warn_of_idle_heads
 from hfrecipes.models.mtp.saving import read_heads, split_state, write_heads
 from hfrecipes.models.mtp.watching import Seen, watched
+from hfrecipes.models.pretrained import load_with_adapter
 from hfrecipes.objectives.linear_cross_entropy import IGNORED, chunked_cross_entropy, linear_cross_entropy
 from hfrecipes.objectives.mtp import head_sums, head_targets, row_weights
-from hfrecipes.objectives.settings import HeadKind
+from hfrecipes.objectives.settings import HeadKind, MTPSettings
+
+_LOSS_WEIGHT = MTPSettings().loss_weight
 
 
 @dataclass
@@ -43,7 +47,8 @@ def add_mtp_heads(model: Any, num_future_tokens: int = 4, heads: HeadKind = "par
     """Gives a causal language model heads for the tokens after the next one.
 
     With `labels`, the forward pass returns one loss over all heads (`MTPOutput`) and makes no logits; without, it is as it was:
-    the model's own head, its logits and its cache. The model stays of its class, and saves as one without heads.
+    the model's own head, its logits and its cache. The model stays of its class, and saves as one without heads. Each further
+    head counts 0.3 beside the model's own; `model.mtp_weights` changes that, and trainers of ours set it in each step.
 
     Args:
         model: Of transformers, with weights; not wrapped yet.
@@ -75,7 +80,9 @@ def add_mtp_heads(model: Any, num_future_tokens: int = 4, heads: HeadKind = "par
     else:
         raise ValueError(f"heads is {heads!r}; it is parallel or chained")
     model.__class__ = _with_heads(type(model))
-    model.mtp_anatomy, model.mtp_weights = anatomy, [1.0] * num_future_tokens
+    model.mtp_anatomy = anatomy
+    # What they count where no trainer of ours says otherwise, step by step.
+    model.mtp_weights = [1.0, *[_LOSS_WEIGHT] * (num_future_tokens - 1)]
     model.mtp_heads = made
     return model
 
@@ -103,7 +110,7 @@ def load_mtp(folder: str | Path, **kwargs: Any) -> Any:
         The model; the `PeftModel` around it for an adapter.
 
     Raises:
-        ValueError: it holds no heads, or others than it says.
+        ValueError: it holds no heads, or others than it says; or an adapter that is damaged or does not fit its base.
     """
     folder = Path(folder)
     _, facts = read_heads(folder)
@@ -115,10 +122,10 @@ def load_mtp(folder: str | Path, **kwargs: Any) -> Any:
 
 
 def _load_adapted(folder: Path, words: dict[str, Any]) -> Any:
-    from peft import PeftModel
+    def base(name: str, where: str | None, revision: str | None) -> Any:
+        return AutoModelForCausalLM.from_pretrained(name, revision=revision, **words)
 
-    base, revision = adapter_base(folder)
-    return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, revision=revision, **words), folder)
+    return load_with_adapter(folder, trainable=False, loader=base)
 
 
 def inner_model(model: Any) -> Any:
@@ -153,6 +160,12 @@ class MTPModel(DecodesWithHeads):
     @property
     def num_future_tokens(self) -> int:
         return len(self.mtp_heads) + 1
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        outputs = super().__call__(*args, **kwargs)
+        if kwargs.get("labels") is not None:
+            warn_of_idle_heads(self, outputs)
+        return outputs
 
     def forward(
         self,

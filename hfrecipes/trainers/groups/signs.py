@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from hfrecipes.trainers.ppo.watching import silent_rewards, unscored
+
 # Below this share of different answers the policy says the same to everything; fewer rows than this say little.
 _ALIKE, _ENOUGH_ROWS = 0.1, 8
 _NEVER_ENDS = 0.5
@@ -26,7 +28,14 @@ class GroupSigns:
     told: list[str] = field(default_factory=list)
 
     def look(self, figures: dict[str, float], different: float, rows: int, step: int) -> None:
-        """Args: TRL's figures, the share of different answers, how many there are, and the step they are drawn for."""
+        """Looks at one rollout.
+
+        Args:
+            figures: TRL's, each reward's mean included.
+            different: Share of different answers.
+            rows: Answers.
+            step: That they are drawn for.
+        """
         score, cut = figures["reward"], figures["completions/clipped_ratio"]
         if rows >= _ENOUGH_ROWS and different < _ALIKE:
             self._tell(
@@ -35,6 +44,9 @@ class GroupSigns:
         if figures["frac_reward_zero_std"] == 1:
             why = f"a mean of {score:.4g}: they teach nothing"
             self._tell("alike scores", f"the answers to each prompt all score the same at step {step}, {why}")
+        if rows >= _ENOUGH_ROWS:
+            for name in silent_rewards(figures):
+                self._tell(f"silent {name}", unscored(name, f"answers of step {step}", rows))
         if cut > _NEVER_ENDS:
             why = "raise max_completion_length, or say stop_strings"
             self._tell("endless", f"{cut:.0%} of answers do not end at step {step}: {why}")

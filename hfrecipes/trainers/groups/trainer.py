@@ -24,6 +24,7 @@ from hfrecipes.trainers.ppo.rewards import Rewards
 from hfrecipes.trainers.ppo.sampling import Sampling
 from hfrecipes.trainers.ppo.scorers import Completed
 from hfrecipes.trainers.ppo.stop_strings import StopStrings
+from hfrecipes.trainers.ppo.watching import REWARD
 from hfrecipes.trainers.reference_adapter import ReferenceLeftOut
 from hfrecipes.trainers.soundness import WINDOW, unsound_forward
 from hfrecipes.trainers.whole_rollouts import WholeRollouts
@@ -140,6 +141,7 @@ class GroupPolicy(ReferenceLeftOut, NamedHeldOut, MeansOfTRL, RecipeTrainerMixin
             figures = {
                 name: noted[name][-1] for name in ("reward", "frac_reward_zero_std", "completions/clipped_ratio")
             }
+            figures |= {f"{REWARD}{name}": noted[f"{REWARD}{name}/mean"][-1] for name in self.reward_func_names}
             different = share_of_different(output["completion_ids"])
             self.signs.look(figures, different, len(inputs), self.state.global_step + 1)
         return output

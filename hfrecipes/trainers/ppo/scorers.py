@@ -150,12 +150,13 @@ class FunctionReward:
 
     def __call__(self, completed: Completed) -> Scores:
         columns = {name: [prompt.columns.get(name) for prompt in completed.prompts] for name in _columns(completed)}
+        # What was said goes before columns of the data that are called the same.
         words = {
+            **columns,
+            **completed.extra,
             "prompts": [prompt.given for prompt in completed.prompts],
             "completions": completed.completions,
             "completion_ids": completed.ids,
-            **columns,
-            **completed.extra,
         }
         words = words if self.words is None else {name: value for name, value in words.items() if name in self.words}
         return self._numbers(self._listed(words), completed)
@@ -174,7 +175,7 @@ class FunctionReward:
 
     def _numbers(self, given: list[Any], completed: Completed) -> Scores:
         if len(given) != len(completed.texts):
-            raise self._fault(f"gave {len(given)} scores for {len(completed.texts)} completions", "give one for each")
+            raise self._fault(f"gave {_scores(len(given))} for {len(completed.texts)} completions", "give one for each")
         given = [value.tolist() if hasattr(value, "tolist") else value for value in given]
         by_token = [isinstance(value, Sequence) and not isinstance(value, str) for value in given]
         if any(by_token):
@@ -188,7 +189,7 @@ class FunctionReward:
         for row, (values, ids) in enumerate(zip(given, completed.ids, strict=True)):
             if not isinstance(values, Sequence) or len(values) != len(ids):
                 count = len(values) if isinstance(values, Sequence) else 1
-                fault = f"gave {count} scores for the {len(ids)} tokens of completion {row}"
+                fault = f"gave {_scores(count)} for the {len(ids)} tokens of completion {row}"
                 raise self._fault(fault, "give one for each token of each completion")
             for token, value in enumerate(values):
                 if not isinstance(value, Real) or value != value:
@@ -218,3 +219,7 @@ def _await(awaitable: Any) -> Any:
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, wait()).result()
+
+
+def _scores(count: int) -> str:
+    return f"{count} score{'' if count == 1 else 's'}"

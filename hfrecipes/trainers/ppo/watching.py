@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,6 +96,25 @@ def rollout_figures(rollout: Rollout, kl: Tensor, coefficient: float, names: lis
     return {name: float(value) for name, value in figures.items()}
 
 
+def silent_rewards(figures: dict[str, float]) -> list[str]:
+    """Names of the rewards that gave none of the completions a score, among the figures of a rollout."""
+    return [
+        name.removeprefix(REWARD) for name, value in figures.items() if name.startswith(REWARD) and math.isnan(value)
+    ]
+
+
+def unscored(reward: str, what: str, count: int) -> str:
+    """The warning that a reward had nothing to say.
+
+    Args:
+        reward: Its name.
+        what: What it was shown.
+        count: How many of these.
+    """
+    why = "it counts for nothing there; does it read a column that the rows have?"
+    return f"reward {reward} gave a score to none of the {count:,} {what}: {why}"
+
+
 def _distinct(rollout: Rollout) -> int:
     """Different completions among those of a rollout."""
     texts = rollout.texts
@@ -107,6 +127,8 @@ _COLLAPSED, _ALIKE, _ENOUGH_ROWS = 0.1, 0.1, 8
 # Gains of the true reward end at some ten nats for each completion (Gao et al. 2022, arXiv:2210.10760, figure 1).
 _FAR = 20.0
 _NEVER_ENDS = 0.5
+# What each reward gave on average is logged under this and its name.
+REWARD = "rewards/"
 
 
 @dataclass
@@ -149,6 +171,10 @@ class Signs:
             share = figures["completions/no_eos"]
             why = "raise response_length, or missing_eos_penalty"
             self._tell("endless", f"{share:.0%} of completions do not end at step {step}: {why}")
+
+        if rows >= _ENOUGH_ROWS:
+            for name in silent_rewards(figures):
+                self._tell(f"silent {name}", unscored(name, f"completions of step {step}", rows))
 
     def _tell(self, sign: str, says: str) -> None:
         if sign not in self.state["told"]:

@@ -20,6 +20,7 @@ _PHRASES, _LENGTH, _ROW = 8, 6, 32
 def trained(family: str, heads: str, steps: int = 30) -> Any:
     """A model in float64 with heads for four tokens. Tests share it: they leave it as it is."""
     model = add_mtp_heads(build(family, num_hidden_layers=2), 4, heads)
+    model.mtp_weights = [1.0] * 4
     torch.manual_seed(1)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(steps):

@@ -78,6 +78,14 @@ def test_padding_and_heads_that_count_differently_or_nothing(family: str, kind: 
     assert all(parameter.grad is None for parameter in model.mtp_heads.layers[1].parameters())
 
 
+def test_without_a_trainer_each_further_head_counts_what_a_recipe_gives_it() -> None:
+    model = with_heads("llama", "parallel")
+    ids, labels = rows()
+    output = model(input_ids=ids, labels=labels)
+    expected = (output.head_losses[0] + 0.3 * output.head_losses[1:].sum()) / output.head_targets[0]
+    torch.testing.assert_close(output.loss, expected)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_padded_micro_batches_add_up_to_the_gradients_of_one_batch(family: str, kind: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from hfrecipes.trainers.groups.order import GroupSampler
@@ -39,6 +41,7 @@ def test_each_sign_is_told_once() -> None:
     signs.look(well, 0.5, 8, 1)
     assert told == []
     for step in (2, 3):
-        signs.look({"reward": 0.5, "frac_reward_zero_std": 1.0, "completions/clipped_ratio": 0.6}, 0.05, 20, step)
-    assert len(told) == 3 and all("step 2" in each for each in told)
-    assert signs.told == ["alike", "alike scores", "endless"]
+        figures = {"reward": 0.5, "frac_reward_zero_std": 1.0, "completions/clipped_ratio": 0.6}
+        signs.look({**figures, "rewards/mine": math.nan, "rewards/other": 0.5}, 0.05, 20, step)
+    assert len(told) == 4 and all("step 2" in each for each in told)
+    assert signs.told == ["alike", "alike scores", "silent mine", "endless"]

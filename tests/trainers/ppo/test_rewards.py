@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,14 @@ def test_functions_get_prompts_completions_ids_and_columns() -> None:
     }
 
 
+def test_columns_of_the_data_do_not_take_the_place_of_what_was_said() -> None:
+    rows = completed()
+    prompts = [replace(prompt, columns={"completions": "zz", "prompts": 1}) for prompt in rows.prompts]
+    rows = replace(rows, prompts=prompts)
+    scores = score(lambda prompts, completions, **_: [float(len(text)) for text in completions], rows)[0]
+    assert scores.tolist() == [5.0, 3.0, 7.0]
+
+
 def test_a_conversations_completion_is_its_next_message() -> None:
     seen: list[Any] = []
     score(lambda completions, **_: seen.extend(completions) or [0.0] * 3, completed(True))
@@ -89,7 +98,7 @@ def test_tokens_can_have_scores_of_their_own() -> None:
     [
         ([1.0, 2.0], "gave 2 scores for 3 completions"),
         ([1.0, "good", 2.0], "gave 'good' for completion 1"),
-        ([[1.0], [1.0], [1.0]], "gave 1 scores for the 2 tokens of completion 0"),
+        ([[1.0], [1.0], [1.0]], "gave 1 score for the 2 tokens of completion 0"),
         ([1.0, None, 1.0], "no function gave completion 1 a score"),
         ([1.0, float("inf"), 1.0], "gave an infinite score"),
         ([1.0, 10**400, 1.0], "gave an infinite score"),

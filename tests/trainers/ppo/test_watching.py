@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ WELL = {
     "objective/kl": 1.0,
     "completions/distinct": 1.0,
     "completions/no_eos": 0.1,
+    "rewards/mine": 0.5,
 }
 
 
@@ -32,6 +34,7 @@ WELL = {
         ({"objective/kl": 30.0, "objective/scores": 0.9}, "30 nats from the reference at step 8, score 0.9"),
         ({"objective/scores_std": 0.0}, "all scores of a rollout are 0.5 at step 8"),
         ({"completions/no_eos": 0.8}, "80% of completions do not end at step 8"),
+        ({"rewards/mine": math.nan}, "reward mine gave a score to none of the 64 completions of step 8"),
     ],
 )
 def test_each_sign_is_told_once(changed: dict[str, float], says: str) -> None:
